@@ -1,0 +1,1 @@
+"""From ``conf/`` and ``params.yaml`` to one resolved, validated configuration."""

@@ -1,0 +1,347 @@
+"""What every section may hold: keys, types and ranges.
+
+Each class is a structured config of OmegaConf, which checks keys and types; ``key(...)`` adds the rule that its values
+keep. A section with a ``_target_`` has the schema of that target; targets without one (another optimizer of
+``torch.optim``, say) keep their keys unchecked until they are built.
+
+What a key means, what it counts and its unit stand beside it in ``conf/``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from omegaconf import MISSING
+
+__all__ = ["SECTIONS", "TARGETS", "Root", "Rule"]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A condition on a value, and the words that complete "must be ..."."""
+
+    words: str
+    holds: Callable[[Any], bool]
+
+
+def key(rule: Rule | None = None) -> Any:
+    """A mandatory key whose values keep ``rule``."""
+    return field(default=MISSING, metadata={"rule": rule} if rule else {})
+
+
+def at_least(low: float) -> Rule:
+    return Rule(f"{low:g} or more", lambda value: value >= low)
+
+
+def above(low: float) -> Rule:
+    return Rule(f"above {low:g}", lambda value: value > low)
+
+
+def share(*, one: bool = True) -> Rule:
+    if one:
+        return Rule("from 0 to 1", lambda value: 0 <= value <= 1)
+    return Rule("0 or more and below 1", lambda value: 0 <= value < 1)
+
+
+def one_of(*names: str) -> Rule:
+    return Rule(f"one of {', '.join(names)}", lambda value: value in names)
+
+
+def whole(low: int) -> Rule:
+    return Rule(f"a whole number, {low} or more", lambda value: _is_whole(value) and value >= low)
+
+
+def null_or(rule: Rule) -> Rule:
+    return Rule(f"null, or {rule.words}", lambda value: value is None or rule.holds(value))
+
+
+def each(rule: Rule, *, of: str, length: int | None = None, empty: bool = False) -> Rule:
+    """Every element keeps ``rule``."""
+    count = f"{length} {of}" if length else f"a list of {of}" if empty else f"one or more {of}"
+
+    def holds(values: Any) -> bool:
+        right_length = len(values) == length if length else (empty or len(values) > 0)
+        return right_length and all(rule.holds(value) for value in values)
+
+    return Rule(f"{count}, each {rule.words}", holds)
+
+
+def interval(rule: Rule, *, of: str) -> Rule:
+    """Two numbers, the first not above the second, each keeping ``rule``."""
+    return Rule(
+        f"two {of}, the smaller first, each {rule.words}",
+        lambda pair: len(pair) == 2 and pair[0] <= pair[1] and all(rule.holds(value) for value in pair),
+    )
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+# --- data -------------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Split:
+    validation: float = key(Rule("above 0 and below 1", lambda value: 0 < value < 1))
+    test: float = key(Rule("above 0 and below 1", lambda value: 0 < value < 1))
+
+
+@dataclass
+class Digits:
+    _target_: str = MISSING
+    image_size: list[int] = key(
+        Rule("[8, 8], the size of scikit-learn's digits", lambda size: list(size) == [8, 8]),
+    )
+    channels: int = key(Rule("1, the digits are grey", lambda value: value == 1))
+    split: Split = field(default_factory=Split)
+
+
+# --- normalize --------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Normalize:
+    scheme: str = key(one_of("standard", "minmax", "none"))
+
+
+# --- augment ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Preview:
+    images: int = key(whole(1))
+    variants: int = key(whole(1))
+
+
+@dataclass
+class Augment:
+    copies: int = key(whole(0))
+    online: bool = key()
+    preview: Preview = field(default_factory=Preview)
+    transforms: Any = key(Rule("a mapping of names to transforms", lambda value: isinstance(value, dict)))
+
+
+@dataclass
+class Transform:
+    _target_: str = MISSING
+    p: float = key(share())
+
+
+@dataclass
+class Rotate(Transform):
+    limit: float = key(Rule("degrees from 0 to 180", lambda value: 0 <= value <= 180))
+    interpolation: int = key(whole(0))
+    border_mode: int = key(whole(0))
+    fill: float = key(Rule("a pixel value from 0 to 255", lambda value: 0 <= value <= 255))
+
+
+@dataclass
+class Affine(Transform):
+    translate_percent: list[float] = key(
+        interval(Rule("from -1 to 1", lambda value: -1 <= value <= 1), of="shares of the image"),
+    )
+    scale: list[float] = key(interval(above(0), of="factors"))
+    interpolation: int = key(whole(0))
+    border_mode: int = key(whole(0))
+    fill: float = key(Rule("a pixel value from 0 to 255", lambda value: 0 <= value <= 255))
+
+
+@dataclass
+class GaussianBlur(Transform):
+    blur_limit: int = key(Rule("0, or an odd kernel size in pixels", lambda value: value == 0 or value % 2 == 1))
+    sigma_limit: list[float] = key(interval(at_least(0), of="standard deviations in pixels"))
+
+
+@dataclass
+class GaussNoise(Transform):
+    std_range: list[float] = key(interval(share(), of="shares of the full range of pixel values"))
+
+
+@dataclass
+class RandomBrightnessContrast(Transform):
+    brightness_limit: float = key(share())
+    contrast_limit: float = key(share())
+
+
+# --- model ------------------------------------------------------------------------------------------------------------
+
+ACTIVATIONS = ("relu", "leaky_relu", "elu", "gelu", "silu", "tanh")
+_FILTERS = each(whole(1), of="numbers of filters")
+_UNITS = each(whole(1), of="numbers of units", empty=True)
+
+
+@dataclass
+class CNN:
+    _target_: str = MISSING
+    channels: list[int] = key(_FILTERS)
+    kernel_size: int = key(whole(1))
+    stride: int = key(whole(1))
+    padding: Any = key(
+        Rule(
+            "'same', 'valid' or a whole number of pixels, 0 or more",
+            lambda value: value in ("same", "valid") or (_is_whole(value) and value >= 0),
+        )
+    )
+    pooling: str = key(one_of("max", "average", "none"))
+    pool_size: int = key(whole(1))
+    batch_norm: bool = key()
+    activation: str = key(one_of(*ACTIVATIONS))
+    head: str = key(one_of("global_average", "flatten"))
+    hidden_units: list[int] = key(_UNITS)
+    dropout: float = key(share(one=False))
+
+
+@dataclass
+class ResNet:
+    _target_: str = MISSING
+    channels: list[int] = key(_FILTERS)
+    blocks: int = key(whole(1))
+    stem_stride: int = key(whole(1))
+    activation: str = key(one_of(*ACTIVATIONS))
+    dropout: float = key(share(one=False))
+
+
+@dataclass
+class MLP:
+    _target_: str = MISSING
+    hidden_units: list[int] = key(_UNITS)
+    batch_norm: bool = key()
+    activation: str = key(one_of(*ACTIVATIONS))
+    dropout: float = key(share(one=False))
+
+
+# --- optimizer and scheduler ------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Adam:
+    """Also AdamW, which has the same keys."""
+
+    _target_: str = MISSING
+    lr: float = key(above(0))
+    betas: list[float] = key(each(share(one=False), of="decay rates", length=2))
+    weight_decay: float = key(at_least(0))
+
+
+@dataclass
+class SGD:
+    _target_: str = MISSING
+    lr: float = key(above(0))
+    momentum: float = key(share(one=False))
+    nesterov: bool = key()
+    weight_decay: float = key(at_least(0))
+
+
+@dataclass
+class OneCycle:
+    _target_: str = MISSING
+    warmup: float = key(Rule("above 0 and below 1", lambda value: 0 < value < 1))
+    start_divisor: float = key(at_least(1))
+    end_divisor: float = key(at_least(1))
+
+
+@dataclass
+class Cosine:
+    _target_: str = MISSING
+    warmup: float = key(share(one=False))
+    end_share: float = key(share())
+
+
+@dataclass
+class Constant:
+    _target_: str = MISSING
+
+
+# --- trainer and callbacks --------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Trainer:
+    max_epochs: int = key(whole(1))
+    batch_size: int = key(whole(1))
+    label_smoothing: float = key(share(one=False))
+    class_weights: str = key(one_of("none", "balanced"))
+    gradient_clip: float | None = key(null_or(above(0)))
+    accelerator: str = key(one_of("auto", "cpu", "gpu"))
+    precision: str = key(one_of("auto", "fp32", "bf16"))
+    channels_last: str = key(one_of("auto", "always", "never"))
+    deterministic: bool = key()
+    loader_workers: int = key(whole(0))
+
+
+MONITORS = ("validation/loss", "validation/accuracy", "train/loss", "train/accuracy")
+
+
+@dataclass
+class Callbacks:
+    """Beside these two keys, any name with a callback, or null for none."""
+
+    monitor: str = key(one_of(*MONITORS))
+    mode: str = key(one_of("min", "max"))
+
+
+@dataclass
+class EarlyStopping:
+    _target_: str = MISSING
+    patience: int = key(whole(1))
+    min_delta: float = key(at_least(0))
+
+
+@dataclass
+class ModelCheckpoint:
+    _target_: str = MISSING
+    save_weights_only: bool = key()
+
+
+# --- evaluate and tracking --------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Evaluate:
+    batch_size: int = key(whole(1))
+    dpi: int = key(Rule("a whole number from 50 to 600", lambda value: 50 <= value <= 600))
+
+
+@dataclass
+class Tracking:
+    experiment: str = key(Rule("a name", lambda value: bool(value.strip())))
+    run_name: str | None = key(null_or(Rule("a name", lambda value: bool(value.strip()))))
+
+
+@dataclass
+class Root:
+    """What stands beside the sections."""
+
+    seed: int = key(whole(0))
+
+
+# Sections of fixed shape.
+SECTIONS: dict[str, type] = {
+    "normalize": Normalize,
+    "augment": Augment,
+    "trainer": Trainer,
+    "callbacks": Callbacks,
+    "evaluate": Evaluate,
+    "tracking": Tracking,
+}
+
+# Sections, or parts of one, whose shape follows from the last part of their `_target_`.
+TARGETS: dict[str, dict[str, type]] = {
+    "data": {"Digits": Digits},
+    "augment": {
+        "Rotate": Rotate,
+        "Affine": Affine,
+        "GaussianBlur": GaussianBlur,
+        "GaussNoise": GaussNoise,
+        "HorizontalFlip": Transform,
+        "VerticalFlip": Transform,
+        "RandomBrightnessContrast": RandomBrightnessContrast,
+    },
+    "model": {"CNN": CNN, "ResNet": ResNet, "MLP": MLP},
+    "optimizer": {"Adam": Adam, "AdamW": Adam, "SGD": SGD},
+    "scheduler": {"one_cycle": OneCycle, "cosine": Cosine, "constant": Constant},
+    "callbacks": {"EarlyStopping": EarlyStopping, "ModelCheckpoint": ModelCheckpoint},
+}

@@ -1,0 +1,25 @@
+"""How a command ends: errors that the user can mend have one line and the exit status 2."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+from imagewright.errors import ImagewrightError
+
+__all__ = ["exit_with"]
+
+INTERRUPTED = 130  # 128 + SIGINT, as a shell reports it
+
+
+def exit_with(main: Callable[[], int | None]) -> NoReturn:
+    """Run ``main`` and end the process with its status."""
+    try:
+        sys.exit(main() or 0)
+    except ImagewrightError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(INTERRUPTED)

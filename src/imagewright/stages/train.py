@@ -1,0 +1,204 @@
+"""Stage train: fits the network, keeps its best epoch, and logs to MLflow."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import shlex
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from imagewright.config.choices import flat
+from imagewright.data.store import read_classes, read_split
+from imagewright.errors import ConfigError, DataError
+from imagewright.stages.command import exit_with
+from imagewright.stages.project import Project, find_project
+from imagewright.stages.sections import FILE, as_yaml, read_sections
+from imagewright.tracking.provenance import code_tags, data_tags
+from imagewright.tracking.run import TrackedRun
+from imagewright.training.fitting import TrainingData, fit
+
+__all__ = ["Inputs", "Trained", "train"]
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Folders of the stages before."""
+
+    prepared: Path
+    normalized: Path
+    augmented: Path
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training says of itself; evaluate and the table of a sweep read it from ``run.json``.
+
+    Attributes:
+        run_id: of the MLflow run.
+        run_name: of the MLflow run.
+        monitor: the metric that chose the best epoch.
+        mode: min or max, whichever is better.
+        value: the metric in the best epoch.
+        accuracy: of the validation images in the best epoch.
+        best_epoch: counted from 1.
+        epochs: that were trained.
+        stopped_early: by early stopping.
+    """
+
+    run_id: str
+    run_name: str
+    monitor: str
+    mode: str
+    value: float
+    accuracy: float
+    best_epoch: int
+    epochs: int
+    stopped_early: bool
+
+
+def train(
+    project: Project,
+    config: Mapping[str, Any],
+    inputs: Inputs,
+    out: Path,
+    *,
+    command: str,
+    name: str | None = None,
+    parent: str | None = None,
+) -> Trained:
+    """Train on the folders of the stages before, write the model into ``out``, and log a run.
+
+    Args:
+        project: where the MLflow store is, and whose commit is logged.
+        config: the whole resolved configuration.
+        inputs: folders that prepare, normalize and augment wrote.
+        out: gets best.ckpt, last.ckpt, history.csv and run.json.
+        command: what started the training, for the log.
+        name: of the MLflow run, if the configuration has none.
+        parent: id of the MLflow run that this one is a part of.
+
+    Raises:
+        ConfigError: the configuration asks for other data than what lies on disk.
+    """
+    _check_inputs(config, inputs)
+    data = _load(inputs, config["seed"])
+    hashed = {
+        "samples": inputs.prepared / "samples.csv",
+        "statistics": inputs.normalized / "statistics.json",
+        "augmentation": inputs.augmented / FILE,
+    }
+    tags = {**code_tags(project.root, project.written), **data_tags(hashed), "imagewright.command": command}
+    run_name = config["tracking"]["run_name"] or name or _readable_name(config)
+    out.mkdir(parents=True, exist_ok=True)
+    with TrackedRun.start(project.root, config["tracking"]["experiment"], run_name, tags, parent) as run:
+        # The section evaluate is the business of a later stage, which may change it and run again.
+        run.log_params(flat({section: node for section, node in config.items() if section != "evaluate"}))
+        run.log_text(as_yaml(config), FILE)
+        fitted = fit(out, data, config, run.log_metrics)
+        best = fitted.history[fitted.best_epoch]
+        run.log_metrics({f"best/{metric}": value for metric, value in best.items()}, fitted.best_epoch)
+        run.log_metrics(
+            {"best/epoch": fitted.best_epoch, "train/images_per_second": fitted.images_per_second}, fitted.best_epoch
+        )
+        run.set_tags(
+            {
+                "imagewright.accelerator": fitted.runtime.accelerator,
+                "imagewright.precision": fitted.runtime.precision,
+                "imagewright.stopped_early": str(fitted.stopped_early).lower(),
+            }
+        )
+    trained = Trained(
+        run_id=run.run_id,
+        run_name=run_name,
+        monitor=config["callbacks"]["monitor"],
+        mode=config["callbacks"]["mode"],
+        value=fitted.best_value,
+        accuracy=best["validation/accuracy"],
+        best_epoch=fitted.best_epoch,
+        epochs=len(fitted.history),
+        stopped_early=fitted.stopped_early,
+    )
+    _write_history(out / "history.csv", fitted.history)
+    (out / "run.json").write_text(json.dumps(asdict(trained), indent=2) + "\n", encoding="utf-8")
+    return trained
+
+
+def _check_inputs(config: Mapping[str, Any], inputs: Inputs) -> None:
+    """Refuse to train on data that were made from other sections than those of ``config``."""
+    for section, folder in (
+        ("data", inputs.prepared),
+        ("normalize", inputs.normalized),
+        ("augment", inputs.augmented),
+    ):
+        if not (folder / FILE).is_file():
+            raise DataError(f"{folder}: is missing; run `dvc repro` first")
+        asked, made = flat(config[section], section), flat(read_sections(folder / FILE, section)[section], section)
+        for path in sorted(asked.keys() | made.keys()):
+            if asked.get(path) != made.get(path):
+                raise ConfigError(
+                    f"{path}: this training asks for {asked.get(path)!r}, but {folder.name} was made with "
+                    f"{made.get(path)!r}; set it in params.yaml and run `dvc repro` first"
+                )
+
+
+def _load(inputs: Inputs, seed: int) -> TrainingData:
+    statistics = json.loads((inputs.normalized / "statistics.json").read_text("utf-8"))
+    section = read_sections(inputs.augmented / FILE, "augment")["augment"]
+    augment = None
+    if section["online"]:
+        from imagewright.data.augmentation import Policy  # Albumentations is imported only where it draws.
+
+        augment = Policy(section["transforms"])
+    return TrainingData(
+        train=[read_split(inputs.prepared / "train"), read_split(inputs.augmented)],
+        validation=read_split(inputs.prepared / "validation"),
+        classes=read_classes(inputs.prepared),
+        shift=statistics["shift"],
+        scale=statistics["scale"],
+        augment=augment,
+    )
+
+
+def _readable_name(config: Mapping[str, Any]) -> str:
+    parts = [config[section]["_target_"].rpartition(".")[2].lower() for section in ("model", "optimizer", "scheduler")]
+    experiment = os.environ.get("DVC_EXP_NAME")
+    return " ".join([*([f"{experiment}:"] if experiment else []), *parts, f"seed={config['seed']}"])
+
+
+def _write_history(path: Path, history: Mapping[int, Mapping[str, float]]) -> None:
+    names = sorted({name for row in history.values() for name in row})
+    with path.open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(("epoch", *names))
+        table.writerows((epoch, *(row.get(name, "") for name in names)) for epoch, row in history.items())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--config", type=Path, required=True, help="resolved configuration")
+    parser.add_argument("--prepared", type=Path, required=True, help="folder of the stage prepare")
+    parser.add_argument("--normalized", type=Path, required=True, help="folder of the stage normalize")
+    parser.add_argument("--augmented", type=Path, required=True, help="folder of the stage augment")
+    parser.add_argument("--out", type=Path, required=True, help="folder that is written")
+    arguments = parser.parse_args()
+    trained = train(
+        find_project(),
+        read_sections(arguments.config),
+        Inputs(arguments.prepared, arguments.normalized, arguments.augmented),
+        arguments.out,
+        command="dvc repro" if "DVC_STAGE" in os.environ else shlex.join(sys.orig_argv),
+    )
+    print(
+        f"trained {trained.epochs} epochs; best is epoch {trained.best_epoch} with {trained.monitor} {trained.value:.4f} "
+        f"and validation accuracy {trained.accuracy:.2%}; MLflow run {trained.run_name!r} ({trained.run_id})"
+    )
+
+
+if __name__ == "__main__":
+    exit_with(main)

@@ -1,0 +1,123 @@
+"""Where runs are stored, and what earlier runs left there."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+
+import psutil
+from filelock import FileLock
+from mlflow import MlflowClient
+from mlflow.entities import Run, ViewType
+from mlflow.exceptions import MlflowException
+
+from imagewright.errors import TrackingError
+
+__all__ = ["PROCESS_TAGS", "end_dead_runs", "experiment_id", "home", "open_store", "process_tags", "tracking_uri"]
+
+FOLDER = "mlruns"
+# Tags that tell which process a run belongs to.
+PROCESS_TAGS = ("imagewright.host", "imagewright.pid", "imagewright.process_started")
+_ALIVE_TOLERANCE = 1.0  # seconds; the start of a process is rounded differently by different kernels
+
+
+def home(root: Path) -> Path:
+    """The project that owns the runs: ``root``, or the project whose DVC made ``root`` for a queued experiment.
+
+    DVC runs queued experiments in a copy under ``.dvc/tmp/exps``, which it deletes afterwards.
+    """
+    for parent in root.parents:
+        if parent.parts[-3:] == (".dvc", "tmp", "exps"):
+            return parent.parents[2]
+    return root
+
+
+def tracking_uri(root: Path) -> str:
+    """``MLFLOW_TRACKING_URI``, or else the SQLite database of the project at ``root`` (an absolute path)."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home(root).resolve() / FOLDER / 'mlflow.db'}"
+
+
+def open_store(root: Path) -> MlflowClient:
+    """Connect to the store, and make the local database if it is missing.
+
+    Raises:
+        TrackingError: the store cannot be opened.
+    """
+    uri = tracking_uri(root)
+    # It tells in 30 lines how it makes its tables.
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    logging.getLogger("mlflow.store").setLevel(logging.WARNING)
+    client = MlflowClient(uri)
+    try:
+        if not uri.startswith("sqlite"):
+            client.search_experiments(max_results=1)
+            return client
+        folder = home(root) / FOLDER
+        folder.mkdir(parents=True, exist_ok=True)
+        # Several processes on a fresh database would all make its tables, and all but one fail.
+        with FileLock(folder / "mlflow.lock"):
+            client.search_experiments(max_results=1)
+    except (MlflowException, OSError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise TrackingError(
+            f"MLflow: the store {uri} cannot be used: {reason}; check MLFLOW_TRACKING_URI, or unset it to log locally"
+        ) from error
+    return client
+
+
+def experiment_id(client: MlflowClient, root: Path, name: str) -> str:
+    """Id of the experiment ``name``, which is made if it is missing."""
+    folder = home(root).resolve() / FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / "mlflow.lock"):
+        experiment = client.get_experiment_by_name(name)
+        if experiment is not None and experiment.lifecycle_stage != "active":
+            raise TrackingError(
+                f"tracking.experiment: {name!r} was deleted in MLflow; restore it there or choose another name"
+            )
+        if experiment is not None:
+            return str(experiment.experiment_id)
+        # A server keeps artifacts where it wants; the local database would use the current folder.
+        local = tracking_uri(root).startswith("sqlite")
+        location = (folder / "artifacts" / name.replace("/", "_")).as_uri() if local else None
+        return str(client.create_experiment(name, artifact_location=location))
+
+
+def process_tags() -> dict[str, str]:
+    """Tags of a run that belongs to this process."""
+    process = psutil.Process()
+    return dict(zip(PROCESS_TAGS, (socket.gethostname(), str(process.pid), f"{process.create_time():.2f}"), strict=True))
+
+
+def end_dead_runs(client: MlflowClient) -> list[str]:
+    """End the runs that still count as running although their process on this host is gone.
+
+    ``kill -9``, a crash or a power cut leave such runs. Runs of other hosts are left alone.
+
+    Returns:
+        ids of the runs that were ended, now KILLED.
+    """
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    query = f"attributes.status = 'RUNNING' and tags.`imagewright.host` = '{socket.gethostname()}'"
+    ended = []
+    for run in client.search_runs(experiments, query, run_view_type=ViewType.ACTIVE_ONLY):
+        if not _is_alive(run.data.tags):
+            _end(client, run)
+            ended.append(run.info.run_id)
+    return ended
+
+
+def _is_alive(tags: Mapping[str, str]) -> bool:
+    try:
+        process = psutil.Process(int(tags["imagewright.pid"]))
+        return abs(process.create_time() - float(tags["imagewright.process_started"])) < _ALIVE_TOLERANCE
+    except (psutil.NoSuchProcess, KeyError, ValueError):
+        return False
+
+
+def _end(client: MlflowClient, run: Run) -> None:
+    client.set_tag(run.info.run_id, "imagewright.failure", "the process ended without a word (killed, or a crash)")
+    client.set_terminated(run.info.run_id, "KILLED")

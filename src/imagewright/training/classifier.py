@@ -1,0 +1,134 @@
+"""The Lightning module, and the checkpoint that carries everything a prediction needs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+
+from imagewright import targets
+from imagewright.errors import DataError
+from imagewright.metrics import epoch_metrics
+from imagewright.models.layers import InputNormalization
+
+__all__ = ["Classifier", "load_classifier"]
+
+
+class Classifier(pl.LightningModule):
+    """Normalization, a network with logits, and how they are trained.
+
+    Its hyperparameters are plain values, so that a checkpoint loads with ``weights_only=True`` and no code in it runs.
+    """
+
+    def __init__(
+        self,
+        *,
+        network: Mapping[str, Any],
+        input_shape: Sequence[int],
+        classes: Sequence[str],
+        shift: Sequence[float],
+        scale: Sequence[float],
+        optimizer: Mapping[str, Any] | None = None,
+        scheduler: Mapping[str, Any] | None = None,
+        class_weights: Sequence[float] | None = None,
+        label_smoothing: float = 0.0,
+    ) -> None:
+        """
+        Args:
+            network: section ``model`` of the configuration.
+            input_shape: (C, H, W).
+            classes: K names.
+            shift: of the input normalization, C numbers.
+            scale: of the input normalization, C numbers.
+            optimizer: section ``optimizer``; only training needs it.
+            scheduler: section ``scheduler``; only training needs it.
+            class_weights: K weights of the loss, or None for equal ones.
+            label_smoothing: share of the target spread over all classes (Szegedy et al. 2015).
+
+        Raises:
+            ConfigError: the network cannot be built for this input.
+        """
+        super().__init__()
+        self.save_hyperparameters()
+        body = targets.build("model", network, input_shape=tuple(input_shape), num_classes=len(classes))
+        self.network = nn.Sequential(InputNormalization(shift, scale), body)
+        weights = None if class_weights is None else torch.tensor(class_weights, dtype=torch.float32)
+        self.loss = nn.CrossEntropyLoss(weight=weights, label_smoothing=label_smoothing)
+        self.train_metrics = nn.ModuleDict(epoch_metrics(len(classes)))
+        self.validation_metrics = nn.ModuleDict(epoch_metrics(len(classes)))
+
+    @property
+    def classes(self) -> list[str]:
+        """Names of the K classes."""
+        return list(self.hparams["classes"])
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Logits (B, K) of raw pixels, uint8 (B, C, H, W)."""
+        logits: Tensor = self.network(pixels)
+        return logits
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> Tensor:
+        return self._step(batch, self.train_metrics)
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> None:
+        self._step(batch, self.validation_metrics)
+
+    def _step(self, batch: tuple[Tensor, Tensor], metrics: Any) -> Tensor:
+        pixels, labels = batch
+        logits = self(pixels)
+        loss: Tensor = self.loss(logits, labels)
+        # `update`, not the call: a call would also compute the value of this batch.
+        metrics["loss"].update(loss.detach(), len(labels))
+        metrics["accuracy"].update(logits.detach(), labels)
+        return loss
+
+    def on_train_epoch_end(self) -> None:
+        self._log_epoch("train", self.train_metrics)
+        self.log("train/learning_rate", self.trainer.optimizers[0].param_groups[0]["lr"])
+
+    def on_validation_epoch_end(self) -> None:
+        self._log_epoch("validation", self.validation_metrics)
+
+    def _log_epoch(self, split: str, metrics: Any) -> None:
+        for name, metric in metrics.items():
+            self.log(f"{split}/{name}", metric.compute())
+            metric.reset()
+
+    def configure_optimizers(self) -> Any:
+        section = self.hparams["optimizer"]
+        # The fused form updates all weights in one pass instead of an operation for each step of the formula.
+        fused = {"fused": True} if targets.accepts("optimizer", section, "fused") else {}
+        optimizer = targets.build("optimizer", section, self.network.parameters(), **fused)
+        total_steps = int(self.trainer.estimated_stepping_batches)
+        scheduler = targets.build("scheduler", self.hparams["scheduler"], optimizer, total_steps)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+
+def load_classifier(checkpoint: Path) -> Classifier:
+    """Load a checkpoint as data (weights only), on the CPU, ready to predict.
+
+    Raises:
+        DataError: the file is missing, broken, or not a checkpoint of imagewright.
+        ConfigError: it names a network that is not one of imagewright's.
+    """
+    try:
+        saved = torch.load(checkpoint, map_location="cpu", weights_only=True)
+        hyperparameters, state = saved["hyper_parameters"], saved["state_dict"]
+    except FileNotFoundError as error:
+        raise DataError(f"{checkpoint}: not found; run `dvc repro` first") from error
+    except Exception as error:  # torch raises many kinds for a broken file
+        raise DataError(
+            f"{checkpoint}: is not a checkpoint that imagewright can load as plain data ({_first_line(error)}); "
+            f"run `dvc repro` again"
+        ) from error
+    classifier = Classifier(**hyperparameters)
+    classifier.load_state_dict(state)
+    return classifier.eval()
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).strip().splitlines()[0]
