@@ -49,7 +49,11 @@ def score(logits: Tensor, labels: Tensor, classes: Sequence[str]) -> dict[str, A
         {
             "accuracy": MulticlassAccuracy(size, average="micro"),
             "confusion_matrix": MulticlassConfusionMatrix(size),
-            **{f"{name}_{average}": make(size, average=average) for name, make in makers.items() for average in _AVERAGES},
+            **{
+                f"{name}_{average}": make(size, average=average)
+                for name, make in makers.items()
+                for average in _AVERAGES
+            },
         }
     )
     computed = collection(logits.argmax(1), labels)

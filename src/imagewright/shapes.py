@@ -59,9 +59,7 @@ def cnn_sizes(
             f"the convolution of block {block} (kernel_size {kernel_size}, stride {stride}, padding {padding})",
         )
         if pooling != "none":
-            size = _left(
-                size, pooled(size, pool_size), f"the pooling of block {block} (model.pool_size {pool_size})"
-            )
+            size = _left(size, pooled(size, pool_size), f"the pooling of block {block} (model.pool_size {pool_size})")
         sizes.append(size)
     return sizes
 

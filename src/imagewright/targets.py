@@ -43,9 +43,7 @@ def check(section: str, target: object, key: str) -> None:
     if not isinstance(target, str) or re.fullmatch(pattern, target) is None:
         readable = pattern.replace("\\.", ".").replace(_CLASS, "<Class>").replace(r"[a-z]\w*", "<function>")
         readable = readable.replace(r"\w+", "<module>")
-        raise ConfigError(
-            f"{key}: must be of the form {readable}, got {target!r}; a configuration names only classes of these packages"
-        )
+        raise ConfigError(f"{key}: must be of the form {readable}, got {target!r}; a configuration names nothing else")
 
 
 def build(section: str, node: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
@@ -54,6 +52,8 @@ def build(section: str, node: Mapping[str, Any], *args: Any, **kwargs: Any) -> A
     Args:
         section: first part of the key in the configuration; decides what is allowed.
         node: plain mapping with ``_target_``.
+        *args: given to the target.
+        **kwargs: given to the target.
 
     Raises:
         ConfigError: the target is not allowed, does not exist or does not take these keys.

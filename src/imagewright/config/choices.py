@@ -79,7 +79,7 @@ def load_yaml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path.name}: is not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(loaded, DictConfig):
         raise ConfigError(f"{path.name}: must be a mapping of keys to values, got {type(loaded).__name__}")
-    plain: Any = OmegaConf.to_container(loaded)
+    plain: dict[str, Any] = OmegaConf.to_container(loaded)  # type: ignore[assignment]
     return plain
 
 
@@ -91,7 +91,7 @@ def read_choices(params: Path, conf: Path) -> Choices:
     """
     written = load_yaml(params)
     available = groups(conf)
-    values = written.pop("override", None) or {}
+    values: Any = written.pop("override", None) or {}
     if not isinstance(values, Mapping):
         raise ConfigError(f"{params.name}: override: must be a mapping of paths to values, got {values!r}")
     for group, option in written.items():
@@ -105,9 +105,15 @@ def read_choices(params: Path, conf: Path) -> Choices:
         if group not in written and group not in _OPTIONAL:
             names = ", ".join(available[group])
             raise ConfigError(f"{params.name}: {group}: must be chosen, got nothing; valid: {names}")
+    leaves = flat(values)
+    for path, value in leaves.items():
+        if path.split(".")[0] in ("hydra", "defaults"):
+            raise ConfigError(
+                f"{params.name}: override: {path} is no value of a section, got {value!r}; give it on the command line"
+            )
     # An experiment overrides other groups, which must stand before it in the defaults list.
     required = {group: option for group, option in written.items() if group not in _OPTIONAL}
-    return Choices(options=required | {group: written.get(group) for group in _OPTIONAL}, values=flat(values))
+    return Choices(options=required | {group: written.get(group) for group in _OPTIONAL}, values=leaves)
 
 
 def flat(values: Mapping[Any, Any], above: str = "") -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """What every section may hold: keys, types and ranges.
 
-Each class is a structured config of OmegaConf, which checks keys and types; ``key(...)`` adds the rule that its values
-keep. A section with a ``_target_`` has the schema of that target; targets without one (another optimizer of
+Each class is a structured config of OmegaConf, which checks keys and types; a ``Rule`` beside
+the type is what the values keep. A section with a ``_target_`` has the schema of that target; targets without one (another optimizer of
 ``torch.optim``, say) keep their keys unchecked until they are built.
 
 What a key means, what it counts and its unit stand beside it in ``conf/``.
@@ -10,10 +10,8 @@ What a key means, what it counts and its unit stand beside it in ``conf/``.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
-
-from omegaconf import MISSING
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 __all__ = ["SECTIONS", "TARGETS", "Root", "Rule"]
 
@@ -24,11 +22,6 @@ class Rule:
 
     words: str
     holds: Callable[[Any], bool]
-
-
-def key(rule: Rule | None = None) -> Any:
-    """A mandatory key whose values keep ``rule``."""
-    return field(default=MISSING, metadata={"rule": rule} if rule else {})
 
 
 def at_least(low: float) -> Rule:
@@ -85,18 +78,18 @@ def _is_whole(value: Any) -> bool:
 
 @dataclass
 class Split:
-    validation: float = key(Rule("above 0 and below 1", lambda value: 0 < value < 1))
-    test: float = key(Rule("above 0 and below 1", lambda value: 0 < value < 1))
+    validation: Annotated[float, Rule("above 0 and below 1", lambda value: 0 < value < 1)]
+    test: Annotated[float, Rule("above 0 and below 1", lambda value: 0 < value < 1)]
 
 
 @dataclass
 class Digits:
-    _target_: str = MISSING
-    image_size: list[int] = key(
-        Rule("[8, 8], the size of scikit-learn's digits", lambda size: list(size) == [8, 8]),
-    )
-    channels: int = key(Rule("1, the digits are grey", lambda value: value == 1))
-    split: Split = field(default_factory=Split)
+    _target_: str
+    image_size: Annotated[
+        list[int], Rule("[8, 8], the size of scikit-learn's digits", lambda size: list(size) == [8, 8])
+    ]
+    channels: Annotated[int, Rule("1, the digits are grey", lambda value: value == 1)]
+    split: Split
 
 
 # --- normalize --------------------------------------------------------------------------------------------------------
@@ -104,7 +97,7 @@ class Digits:
 
 @dataclass
 class Normalize:
-    scheme: str = key(one_of("standard", "minmax", "none"))
+    scheme: Annotated[str, one_of("standard", "minmax", "none")]
 
 
 # --- augment ----------------------------------------------------------------------------------------------------------
@@ -112,58 +105,58 @@ class Normalize:
 
 @dataclass
 class Preview:
-    images: int = key(whole(1))
-    variants: int = key(whole(1))
+    images: Annotated[int, whole(1)]
+    variants: Annotated[int, whole(1)]
 
 
 @dataclass
 class Augment:
-    copies: int = key(whole(0))
-    online: bool = key()
-    preview: Preview = field(default_factory=Preview)
-    transforms: Any = key(Rule("a mapping of names to transforms", lambda value: isinstance(value, dict)))
+    copies: Annotated[int, whole(0)]
+    online: bool
+    preview: Preview
+    transforms: Annotated[Any, Rule("a mapping of names to transforms", lambda value: isinstance(value, dict))]
 
 
 @dataclass
 class Transform:
-    _target_: str = MISSING
-    p: float = key(share())
+    _target_: str
+    p: Annotated[float, share()]
 
 
 @dataclass
 class Rotate(Transform):
-    limit: float = key(Rule("degrees from 0 to 180", lambda value: 0 <= value <= 180))
-    interpolation: int = key(whole(0))
-    border_mode: int = key(whole(0))
-    fill: float = key(Rule("a pixel value from 0 to 255", lambda value: 0 <= value <= 255))
+    limit: Annotated[float, Rule("degrees from 0 to 180", lambda value: 0 <= value <= 180)]
+    interpolation: Annotated[int, whole(0)]
+    border_mode: Annotated[int, whole(0)]
+    fill: Annotated[float, Rule("a pixel value from 0 to 255", lambda value: 0 <= value <= 255)]
 
 
 @dataclass
 class Affine(Transform):
-    translate_percent: list[float] = key(
-        interval(Rule("from -1 to 1", lambda value: -1 <= value <= 1), of="shares of the image"),
-    )
-    scale: list[float] = key(interval(above(0), of="factors"))
-    interpolation: int = key(whole(0))
-    border_mode: int = key(whole(0))
-    fill: float = key(Rule("a pixel value from 0 to 255", lambda value: 0 <= value <= 255))
+    translate_percent: Annotated[
+        list[float], interval(Rule("from -1 to 1", lambda value: -1 <= value <= 1), of="shares of the image")
+    ]
+    scale: Annotated[list[float], interval(above(0), of="factors")]
+    interpolation: Annotated[int, whole(0)]
+    border_mode: Annotated[int, whole(0)]
+    fill: Annotated[float, Rule("a pixel value from 0 to 255", lambda value: 0 <= value <= 255)]
 
 
 @dataclass
 class GaussianBlur(Transform):
-    blur_limit: int = key(Rule("0, or an odd kernel size in pixels", lambda value: value == 0 or value % 2 == 1))
-    sigma_limit: list[float] = key(interval(at_least(0), of="standard deviations in pixels"))
+    blur_limit: Annotated[int, Rule("0, or an odd kernel size in pixels", lambda value: value == 0 or value % 2 == 1)]
+    sigma_limit: Annotated[list[float], interval(at_least(0), of="standard deviations in pixels")]
 
 
 @dataclass
 class GaussNoise(Transform):
-    std_range: list[float] = key(interval(share(), of="shares of the full range of pixel values"))
+    std_range: Annotated[list[float], interval(share(), of="shares of the full range of pixel values")]
 
 
 @dataclass
 class RandomBrightnessContrast(Transform):
-    brightness_limit: float = key(share())
-    contrast_limit: float = key(share())
+    brightness_limit: Annotated[float, share()]
+    contrast_limit: Annotated[float, share()]
 
 
 # --- model ------------------------------------------------------------------------------------------------------------
@@ -175,42 +168,43 @@ _UNITS = each(whole(1), of="numbers of units", empty=True)
 
 @dataclass
 class CNN:
-    _target_: str = MISSING
-    channels: list[int] = key(_FILTERS)
-    kernel_size: int = key(whole(1))
-    stride: int = key(whole(1))
-    padding: Any = key(
+    _target_: str
+    channels: Annotated[list[int], _FILTERS]
+    kernel_size: Annotated[int, whole(1)]
+    stride: Annotated[int, whole(1)]
+    padding: Annotated[
+        Any,
         Rule(
             "'same', 'valid' or a whole number of pixels, 0 or more",
             lambda value: value in ("same", "valid") or (_is_whole(value) and value >= 0),
-        )
-    )
-    pooling: str = key(one_of("max", "average", "none"))
-    pool_size: int = key(whole(1))
-    batch_norm: bool = key()
-    activation: str = key(one_of(*ACTIVATIONS))
-    head: str = key(one_of("global_average", "flatten"))
-    hidden_units: list[int] = key(_UNITS)
-    dropout: float = key(share(one=False))
+        ),
+    ]
+    pooling: Annotated[str, one_of("max", "average", "none")]
+    pool_size: Annotated[int, whole(1)]
+    batch_norm: bool
+    activation: Annotated[str, one_of(*ACTIVATIONS)]
+    head: Annotated[str, one_of("global_average", "flatten")]
+    hidden_units: Annotated[list[int], _UNITS]
+    dropout: Annotated[float, share(one=False)]
 
 
 @dataclass
 class ResNet:
-    _target_: str = MISSING
-    channels: list[int] = key(_FILTERS)
-    blocks: int = key(whole(1))
-    stem_stride: int = key(whole(1))
-    activation: str = key(one_of(*ACTIVATIONS))
-    dropout: float = key(share(one=False))
+    _target_: str
+    channels: Annotated[list[int], _FILTERS]
+    blocks: Annotated[int, whole(1)]
+    stem_stride: Annotated[int, whole(1)]
+    activation: Annotated[str, one_of(*ACTIVATIONS)]
+    dropout: Annotated[float, share(one=False)]
 
 
 @dataclass
 class MLP:
-    _target_: str = MISSING
-    hidden_units: list[int] = key(_UNITS)
-    batch_norm: bool = key()
-    activation: str = key(one_of(*ACTIVATIONS))
-    dropout: float = key(share(one=False))
+    _target_: str
+    hidden_units: Annotated[list[int], _UNITS]
+    batch_norm: bool
+    activation: Annotated[str, one_of(*ACTIVATIONS)]
+    dropout: Annotated[float, share(one=False)]
 
 
 # --- optimizer and scheduler ------------------------------------------------------------------------------------------
@@ -220,39 +214,39 @@ class MLP:
 class Adam:
     """Also AdamW, which has the same keys."""
 
-    _target_: str = MISSING
-    lr: float = key(above(0))
-    betas: list[float] = key(each(share(one=False), of="decay rates", length=2))
-    weight_decay: float = key(at_least(0))
+    _target_: str
+    lr: Annotated[float, above(0)]
+    betas: Annotated[list[float], each(share(one=False), of="decay rates", length=2)]
+    weight_decay: Annotated[float, at_least(0)]
 
 
 @dataclass
 class SGD:
-    _target_: str = MISSING
-    lr: float = key(above(0))
-    momentum: float = key(share(one=False))
-    nesterov: bool = key()
-    weight_decay: float = key(at_least(0))
+    _target_: str
+    lr: Annotated[float, above(0)]
+    momentum: Annotated[float, share(one=False)]
+    nesterov: bool
+    weight_decay: Annotated[float, at_least(0)]
 
 
 @dataclass
 class OneCycle:
-    _target_: str = MISSING
-    warmup: float = key(Rule("above 0 and below 1", lambda value: 0 < value < 1))
-    start_divisor: float = key(at_least(1))
-    end_divisor: float = key(at_least(1))
+    _target_: str
+    warmup: Annotated[float, Rule("above 0 and below 1", lambda value: 0 < value < 1)]
+    start_divisor: Annotated[float, at_least(1)]
+    end_divisor: Annotated[float, at_least(1)]
 
 
 @dataclass
 class Cosine:
-    _target_: str = MISSING
-    warmup: float = key(share(one=False))
-    end_share: float = key(share())
+    _target_: str
+    warmup: Annotated[float, share(one=False)]
+    end_share: Annotated[float, share()]
 
 
 @dataclass
 class Constant:
-    _target_: str = MISSING
+    _target_: str
 
 
 # --- trainer and callbacks --------------------------------------------------------------------------------------------
@@ -260,16 +254,16 @@ class Constant:
 
 @dataclass
 class Trainer:
-    max_epochs: int = key(whole(1))
-    batch_size: int = key(whole(1))
-    label_smoothing: float = key(share(one=False))
-    class_weights: str = key(one_of("none", "balanced"))
-    gradient_clip: float | None = key(null_or(above(0)))
-    accelerator: str = key(one_of("auto", "cpu", "gpu"))
-    precision: str = key(one_of("auto", "fp32", "bf16"))
-    channels_last: str = key(one_of("auto", "always", "never"))
-    deterministic: bool = key()
-    loader_workers: int = key(whole(0))
+    max_epochs: Annotated[int, whole(1)]
+    batch_size: Annotated[int, whole(1)]
+    label_smoothing: Annotated[float, share(one=False)]
+    class_weights: Annotated[str, one_of("none", "balanced")]
+    gradient_clip: Annotated[float | None, null_or(above(0))]
+    accelerator: Annotated[str, one_of("auto", "cpu", "gpu")]
+    precision: Annotated[str, one_of("auto", "fp32", "bf16")]
+    channels_last: Annotated[str, one_of("auto", "always", "never")]
+    deterministic: bool
+    loader_workers: Annotated[int, whole(0)]
 
 
 MONITORS = ("validation/loss", "validation/accuracy", "train/loss", "train/accuracy")
@@ -279,21 +273,21 @@ MONITORS = ("validation/loss", "validation/accuracy", "train/loss", "train/accur
 class Callbacks:
     """Beside these two keys, any name with a callback, or null for none."""
 
-    monitor: str = key(one_of(*MONITORS))
-    mode: str = key(one_of("min", "max"))
+    monitor: Annotated[str, one_of(*MONITORS)]
+    mode: Annotated[str, one_of("min", "max")]
 
 
 @dataclass
 class EarlyStopping:
-    _target_: str = MISSING
-    patience: int = key(whole(1))
-    min_delta: float = key(at_least(0))
+    _target_: str
+    patience: Annotated[int, whole(1)]
+    min_delta: Annotated[float, at_least(0)]
 
 
 @dataclass
 class ModelCheckpoint:
-    _target_: str = MISSING
-    save_weights_only: bool = key()
+    _target_: str
+    save_weights_only: bool
 
 
 # --- evaluate and tracking --------------------------------------------------------------------------------------------
@@ -301,21 +295,21 @@ class ModelCheckpoint:
 
 @dataclass
 class Evaluate:
-    batch_size: int = key(whole(1))
-    dpi: int = key(Rule("a whole number from 50 to 600", lambda value: 50 <= value <= 600))
+    batch_size: Annotated[int, whole(1)]
+    dpi: Annotated[int, Rule("a whole number from 50 to 600", lambda value: 50 <= value <= 600)]
 
 
 @dataclass
 class Tracking:
-    experiment: str = key(Rule("a name", lambda value: bool(value.strip())))
-    run_name: str | None = key(null_or(Rule("a name", lambda value: bool(value.strip()))))
+    experiment: Annotated[str, Rule("a name", lambda value: bool(value.strip()))]
+    run_name: Annotated[str | None, null_or(Rule("a name", lambda value: bool(value.strip())))]
 
 
 @dataclass
 class Root:
     """What stands beside the sections."""
 
-    seed: int = key(whole(0))
+    seed: Annotated[int, whole(0)]
 
 
 # Sections of fixed shape.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException, ValidationError
@@ -81,7 +81,9 @@ def _check_no_target(section: str, node: Any, path: str) -> None:
     """A target without a schema takes plain values only, nothing that would be built inside it."""
     if isinstance(node, dict):
         if "_target_" in node:
-            raise ConfigError(f"{path}._target_: a nested _target_ is not built, got {node['_target_']!r}; leave it out")
+            raise ConfigError(
+                f"{path}._target_: a nested _target_ is not built, got {node['_target_']!r}; leave it out"
+            )
         for name, value in node.items():
             _check_no_target(section, value, f"{path}.{name}")
     elif isinstance(node, list):
@@ -91,28 +93,33 @@ def _check_no_target(section: str, node: Any, path: str) -> None:
 
 def _typed(shape: type, node: Mapping[str, Any], path: str) -> Config:
     """``node`` with the types of the dataclass ``shape``, each value checked by its rule."""
-    fields = {field.name: field for field in dataclasses.fields(shape)}
-    _check_names(path, node, set(fields))
-    hints = get_type_hints(shape)
+    names = [field.name for field in dataclasses.fields(shape)]
+    _check_names(path, node, set(names))
+    hints = get_type_hints(shape, include_extras=True)
     typed = OmegaConf.structured(shape)
     config: Config = {}
-    for name, field in fields.items():
+    for name in names:
         value, where = node[name], f"{path}.{name}".lstrip(".")
         if dataclasses.is_dataclass(hints[name]):
             _check_mapping(value, where)
             config[name] = _typed(hints[name], value, where)
             continue
-        rule: schema.Rule | None = field.metadata.get("rule")
-        words = rule.words if rule else _words(hints[name])
+        kind, rule = _kind_and_rule(hints[name])
+        words = rule.words if rule else _words(kind)
         problem = f"{where}: must be {words}, got {value!r}"
         try:
             typed[name] = value
         except (ValidationError, ValueError) as error:
-            raise ConfigError(f"{problem}; give {_words(hints[name])}") from error
-        config[name] = OmegaConf.to_container(typed)[name]
+            raise ConfigError(f"{problem}; give {_words(kind)}") from error
+        checked: Any = OmegaConf.to_container(typed)
+        config[name] = checked[name]
         if not _finite(config[name]) or (rule and not rule.holds(config[name])):
             raise ConfigError(problem)
     return config
+
+
+def _kind_and_rule(hint: Any) -> tuple[Any, schema.Rule | None]:
+    return get_args(hint) if get_origin(hint) is Annotated else (hint, None)
 
 
 def _words(hint: Any) -> str:

@@ -19,8 +19,8 @@ from imagewright.errors import ConfigError
 
 # Read at import: without it, Albumentations asks the network for a newer version.
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
-import albumentations  # noqa: E402
-import cv2  # noqa: E402
+import albumentations
+import cv2
 
 __all__ = ["Policy", "write_copies"]
 
@@ -36,7 +36,8 @@ class Policy:
     """Transforms applied one after the other, reproducibly."""
 
     def __init__(self, transforms: Mapping[str, Mapping[str, Any] | None]) -> None:
-        """
+        """Build the transforms.
+
         Args:
             transforms: name -> ``_target_`` and keys of a transform, or None for one that is turned off.
 
@@ -116,7 +117,7 @@ def write_copies(
                 yield _draw(policy, images, writer.images, chunk, seed)
             return
         # Workers map the files themselves, so no pixel travels between processes.
-        writer.images.flush()
+        writer.flush()
         context = multiprocessing.get_context("spawn")
         arguments = (folder, source, transforms, seed)
         with ProcessPoolExecutor(processes, context, initializer=_start_worker, initargs=arguments) as pool:

@@ -1,7 +1,7 @@
 """Batches for training: whole index arrays instead of single samples.
 
-PyTorch's usual ``Dataset`` fetches, converts and stacks one image at a time. Here the sampler yields the rows of a whole
-batch, which are taken from the packed array at once; pixels stay uint8 until they are on the device.
+PyTorch's usual ``Dataset`` fetches, converts and stacks one image at a time. Here the sampler yields the rows of a
+whole batch, which are taken from the packed array at once; pixels stay uint8 until they are on the device.
 """
 
 from __future__ import annotations
@@ -35,11 +35,12 @@ class ImageBatches(Dataset[tuple[Tensor, Tensor]]):
     """Packed arrays, read by whole batches; several arrays count as one after the other."""
 
     def __init__(self, arrays: Sequence[Arrays], augment: Augment | None = None, seed: int = 0) -> None:
-        """
+        """Put the arrays one after the other.
+
         Args:
-            arrays: images and labels; all of the same H, W and C.
-            augment: draws a variant of each image of a batch, or None.
-            seed: of these draws, together with the epoch and the number of the batch.
+        arrays: images and labels; all of the same H, W and C.
+        augment: draws a variant of each image of a batch, or None.
+        seed: of these draws, together with the epoch and the number of the batch.
         """
         filled = [(images, labels) for images, labels in arrays if len(labels)]
         # A plain view: taking rows of numpy's memmap class costs more, for nothing that is needed here.

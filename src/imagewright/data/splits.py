@@ -36,7 +36,7 @@ def assign_splits(
     for name, count in zip(classes, counts, strict=True):
         if count < len(SPLITS):
             raise DataError(
-                f"data: class {name!r} has {count} images; each class needs at least {len(SPLITS)}, one for each split; "
+                f"data: class {name!r} has {count} images; each class needs at least {len(SPLITS)}, one a split; "
                 f"add images or leave the class out"
             )
     targets = np.asarray(labels)
@@ -48,8 +48,8 @@ def assign_splits(
         )
     except ValueError as error:
         raise DataError(
-            f"data.split: validation {validation:g} and test {test:g} of {len(targets)} images in {len(classes)} classes "
-            f"cannot be drawn class by class: {error}; choose other shares or add images"
+            f"data.split: validation {validation:g} and test {test:g} of {len(targets)} images in {len(classes)} "
+            f"classes cannot be drawn class by class: {error}; choose other shares or add images"
         ) from error
     splits = np.full(len(targets), "train", dtype=object)
     splits[validation_rows] = "validation"

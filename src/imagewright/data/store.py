@@ -37,19 +37,29 @@ class ArrayWriter:
     """Writes ``images.npy`` and ``labels.npy`` of a known number of images, any row at a time."""
 
     def __init__(self, folder: Path, shape: tuple[int, int, int, int]) -> None:
-        """
+        """Make the files, at their full size.
+
         Args:
             folder: is made if it is missing.
             shape: (N, H, W, C).
         """
         folder.mkdir(parents=True, exist_ok=True)
-        if shape[0]:
-            self.images = np.lib.format.open_memmap(folder / "images.npy", mode="w+", dtype=np.uint8, shape=shape)
-        else:  # An empty file cannot be mapped.
-            self.images = np.empty(shape, dtype=np.uint8)
+        # An empty file cannot be mapped.
+        self.images: npt.NDArray[np.uint8] = (
+            np.lib.format.open_memmap(folder / "images.npy", mode="w+", dtype=np.uint8, shape=shape)
+            if shape[0]
+            else np.empty(shape, dtype=np.uint8)
+        )
+        if not shape[0]:
             np.save(folder / "images.npy", self.images)
         self.labels = np.zeros(shape[0], dtype=np.int64)
         self._folder = folder
+
+    def flush(self) -> None:
+        """Write what is still in memory."""
+        if isinstance(self.images, np.memmap):
+            self.images.flush()
+        np.save(self._folder / "labels.npy", self.labels)
 
     def __enter__(self) -> Self:
         return self
@@ -57,9 +67,7 @@ class ArrayWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if isinstance(self.images, np.memmap):
-            self.images.flush()
-        np.save(self._folder / "labels.npy", self.labels)
+        self.flush()
 
 
 def write_store(
@@ -106,8 +114,7 @@ def write_store(
             name = classes[sample.label]
             table.writerow((sample.path, digest, sample.label, name, split, row, *shape, ""))
     for writer in writers.values():
-        with writer:
-            pass
+        writer.flush()
 
 
 def read_split(folder: Path) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:

@@ -83,14 +83,16 @@ def draw_confusion_matrix(
     image = axes.imshow(shares, cmap=_BLUES, vmin=0, vmax=1)
     bar = figure.colorbar(image, ax=axes, shrink=0.8, format=PercentFormatter(1))
     bar.set_label("share of the true class")
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.outline.set_visible(False)
     # From about 30 classes on, numbers in the cells could not be read.
     if size <= 30:
         for (row, column), count in np.ndenumerate(counts):
             if count:
                 share = shares[row, column]
                 words = f"{count}\n{share:.0%}" if size <= 15 else str(count)
-                axes.text(column, row, words, ha="center", va="center", color="white" if share > 0.5 else "black", fontsize=8)
+                axes.text(
+                    column, row, words, ha="center", va="center", color="white" if share > 0.5 else "black", fontsize=8
+                )
     labels = [name if len(name) <= 20 else f"{name[:19]}…" for name in classes]
     font = 10 if size <= 30 else max(4, 10 - size // 20)
     axes.set_xticks(range(size), labels, rotation=0 if max(map(len, labels)) <= 3 else 90, fontsize=font)

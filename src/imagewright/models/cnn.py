@@ -37,7 +37,8 @@ class CNN(nn.Module):
         hidden_units: Sequence[int],
         dropout: float,
     ) -> None:
-        """
+        """Build the layers.
+
         Args:
             input_shape: (C, H, W).
             num_classes: K.
@@ -81,6 +82,6 @@ class CNN(nn.Module):
 
 
 def _convolution(inputs: int, filters: int, kernel_size: int, stride: int, padding: Padding, bias: bool) -> nn.Conv2d:
-    # torch takes "same" only with stride 1; with an odd kernel the number below gives ceil(size / stride) for any stride.
+    # torch takes "same" only with stride 1; with an odd kernel the number below gives ceil(size / stride) for all.
     around = kernel_size // 2 if padding == "same" and kernel_size % 2 else 0 if padding == "valid" else padding
     return nn.Conv2d(inputs, filters, kernel_size, stride, around, bias=bias)

@@ -34,10 +34,11 @@ class InputNormalization(nn.Module):
     inverse_scale: Tensor
 
     def __init__(self, shift: Sequence[float], scale: Sequence[float]) -> None:
-        """
+        """Keep the numbers as buffers, which are saved and not trained.
+
         Args:
-            shift: C numbers, in pixel values.
-            scale: C numbers above 0, in pixel values.
+        shift: C numbers, in pixel values.
+        scale: C numbers above 0, in pixel values.
         """
         super().__init__()
         self.register_buffer("shift", torch.tensor(shift, dtype=torch.float32).view(1, -1, 1, 1))
@@ -49,7 +50,9 @@ class InputNormalization(nn.Module):
         return (pixels.to(torch.float32) - self.shift) * self.inverse_scale
 
 
-def classifier(features: int, hidden_units: Sequence[int], num_classes: int, activation: str, dropout: float) -> nn.Module:
+def classifier(
+    features: int, hidden_units: Sequence[int], num_classes: int, activation: str, dropout: float
+) -> nn.Module:
     """Dense layers from (B, features) to logits (B, K), with dropout before each of them."""
     layers: list[nn.Module] = []
     for units in hidden_units:

@@ -25,14 +25,15 @@ class MLP(nn.Module):
         activation: str,
         dropout: float,
     ) -> None:
-        """
+        """Build the layers.
+
         Args:
-            input_shape: (C, H, W).
-            num_classes: K.
-            hidden_units: units of each dense layer before the last.
-            batch_norm: normalize each unit's output over the batch, before the activation.
-            activation: name of the activation.
-            dropout: share of units switched off after each hidden layer.
+        input_shape: (C, H, W).
+        num_classes: K.
+        hidden_units: units of each dense layer before the last.
+        batch_norm: normalize each unit's output over the batch, before the activation.
+        activation: name of the activation.
+        dropout: share of units switched off after each hidden layer.
         """
         super().__init__()
         features = math.prod(input_shape)

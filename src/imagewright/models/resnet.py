@@ -29,15 +29,16 @@ class ResNet(nn.Module):
         activation: str,
         dropout: float,
     ) -> None:
-        """
+        """Build the layers.
+
         Args:
-            input_shape: (C, H, W).
-            num_classes: K.
-            channels: filters of each stage; all but the first halve the image.
-            blocks: residual blocks in each stage.
-            stem_stride: of the first convolution, in pixels.
-            activation: name of the activation.
-            dropout: share of units switched off before the classifier.
+        input_shape: (C, H, W).
+        num_classes: K.
+        channels: filters of each stage; all but the first halve the image.
+        blocks: residual blocks in each stage.
+        stem_stride: of the first convolution, in pixels.
+        activation: name of the activation.
+        dropout: share of units switched off before the classifier.
         """
         super().__init__()
         self.stem = nn.Sequential(
@@ -74,9 +75,7 @@ class _ResidualBlock(nn.Module):
         )
         same = stride == 1 and inputs == filters
         self.shortcut = (
-            nn.Identity()
-            if same
-            else nn.Sequential(_convolution(inputs, filters, 1, stride), nn.BatchNorm2d(filters))
+            nn.Identity() if same else nn.Sequential(_convolution(inputs, filters, 1, stride), nn.BatchNorm2d(filters))
         )
         self.activation = activation_layer(activation)
 

@@ -17,11 +17,11 @@ from imagewright.evaluation.pictures import draw_class_scores, draw_confusion_ma
 from imagewright.evaluation.prediction import predict
 from imagewright.evaluation.report import write_report
 from imagewright.metrics import score
+from imagewright.models.saved import SavedModel, load_model
 from imagewright.stages.command import exit_with
 from imagewright.stages.project import find_project
 from imagewright.stages.sections import FILE, as_yaml, read_sections
 from imagewright.tracking.run import TrackedRun
-from imagewright.training.classifier import load_classifier
 
 _PICTURES = {
     "curves.png": "Loss and accuracy by epoch",
@@ -47,7 +47,7 @@ def main() -> None:
     with run:
         scores = _evaluate(config, arguments.prepared, arguments.models, arguments.out, trained)
         arguments.metrics.parent.mkdir(parents=True, exist_ok=True)
-        arguments.metrics.write_text(json.dumps(scores, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        _write_json(arguments.metrics, {"images": scores["images"], **_totals(scores)})
         _log(run, scores, config, trained["best_epoch"])
         run.log_artifact(arguments.metrics)
         for path in sorted(arguments.out.iterdir()):
@@ -60,13 +60,14 @@ def _evaluate(
 ) -> dict[str, Any]:
     """Score the test images and write predictions, pictures and the page into ``out``."""
     section = config["evaluate"]
-    classifier = load_classifier(models / "best.ckpt")
+    model = load_model(models / "best.ckpt")
     test = read_split(prepared / "test")
-    _check_fits(classifier.classes, read_classes(prepared), classifier.hparams["input_shape"], test)
-    logits, labels = predict(classifier, test, section["batch_size"])
-    scores = score(logits, labels, classifier.classes)
+    _check_fits(model, read_classes(prepared), test)
+    logits, labels = predict(model.network, test, section["batch_size"])
+    scores = score(logits, labels, model.classes)
     out.mkdir(parents=True, exist_ok=True)
-    _write_predictions(out / "predictions.csv", classifier.classes, labels.tolist(), logits.argmax(1).tolist())
+    _write_json(out / "scores.json", scores)
+    _write_predictions(out / "predictions.csv", model.classes, labels.tolist(), logits.argmax(1).tolist())
     draw_curves(
         out / "curves.png",
         _read_history(models / "history.csv"),
@@ -78,7 +79,7 @@ def _evaluate(
     draw_confusion_matrix(
         out / "confusion_matrix.png",
         scores["confusion_matrix"],
-        classifier.classes,
+        model.classes,
         scores["accuracy"],
         section["dpi"],
     )
@@ -87,10 +88,11 @@ def _evaluate(
         out / "index.html",
         title=f"Evaluation of {trained['run_name']}",
         summary=(
-            f"The model of epoch {trained['best_epoch']} (best {trained['monitor']}: {trained['value']:.4f}, validation "
-            f"accuracy {trained['accuracy']:.2%}) on {scores['images']} test images. MLflow run {trained['run_id']}."
+            f"The model of epoch {trained['best_epoch']} (best {trained['monitor']}: {trained['value']:.4f}, "
+            f"validation accuracy {trained['accuracy']:.2%}) on {scores['images']} test images. "
+            f"MLflow run {trained['run_id']}."
         ),
-        scores={name: value for name, value in scores.items() if isinstance(value, float)},
+        scores=_totals(scores),
         by_class=scores["by_class"],
         pictures=_PICTURES,
         configuration=as_yaml(config),
@@ -98,15 +100,24 @@ def _evaluate(
     return scores
 
 
-def _check_fits(model_classes: list[str], data_classes: list[str], input_shape: list[int], test: Arrays) -> None:
+def _check_fits(model: SavedModel, classes: list[str], test: Arrays) -> None:
     height, width, channels = test[0].shape[1:]
     if not len(test[1]):
         raise DataError("test: has no images to score; make data.split.test larger")
-    if model_classes != data_classes or list(input_shape) != [channels, height, width]:
+    if model.classes != classes or model.input_shape != (channels, height, width):
         raise DataError(
-            f"the model knows {len(model_classes)} classes and images of (C, H, W) {list(input_shape)}, the test split "
-            f"{len(data_classes)} classes and {[channels, height, width]}; run `dvc repro`"
+            f"the model knows {len(model.classes)} classes and images of (C, H, W) {model.input_shape}, the test "
+            f"split has {len(classes)} classes and {(channels, height, width)}; run `dvc repro`"
         )
+
+
+def _totals(scores: Mapping[str, Any]) -> dict[str, float]:
+    """The scores that are one number, without those of single classes."""
+    return {name: value for name, value in scores.items() if isinstance(value, float)}
+
+
+def _write_json(path: Path, document: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _read_history(path: Path) -> dict[int, dict[str, float]]:
@@ -128,7 +139,7 @@ def _write_predictions(path: Path, classes: list[str], labels: list[int], predic
 
 
 def _log(run: TrackedRun, scores: Mapping[str, Any], config: Mapping[str, Any], epoch: int) -> None:
-    metrics = {f"test/{name}": value for name, value in scores.items() if isinstance(value, float)}
+    metrics = {f"test/{name}": value for name, value in _totals(scores).items()}
     for name, row in scores["by_class"].items():
         allowed = re.sub(r"[^\w .:/-]", "_", name)  # MLflow takes no other characters in the name of a metric
         metrics[f"test/f1_by_class/{allowed}"] = row["f1"]

@@ -1,7 +1,7 @@
 """Reading and writing sections of the resolved configuration.
 
-Each folder that a stage writes carries a ``config.yaml`` with the sections that it was made from, so that a later stage,
-or a job of a sweep, can see what it is.
+Each folder that a stage writes carries a ``config.yaml`` with the sections that it was made from, so that a later
+stage, or a job of a sweep, can see what it is.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from imagewright.tracking.provenance import code_tags, data_tags
 from imagewright.tracking.run import TrackedRun
 from imagewright.training.fitting import TrainingData, fit
 
-__all__ = ["Inputs", "Trained", "train"]
+__all__ = ["Inputs", "Trained", "describe_command", "train"]
 
 
 @dataclass(frozen=True)
@@ -129,6 +129,14 @@ def train(
     return trained
 
 
+def describe_command() -> str:
+    """What started this process, as it would be typed again."""
+    if "DVC_STAGE" in os.environ:
+        experiment = os.environ.get("DVC_EXP_NAME")
+        return f"dvc exp run  # {experiment}" if experiment else "dvc repro"
+    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+
+
 def _check_inputs(config: Mapping[str, Any], inputs: Inputs) -> None:
     """Refuse to train on data that were made from other sections than those of ``config``."""
     for section, folder in (
@@ -192,11 +200,12 @@ def main() -> None:
         read_sections(arguments.config),
         Inputs(arguments.prepared, arguments.normalized, arguments.augmented),
         arguments.out,
-        command="dvc repro" if "DVC_STAGE" in os.environ else shlex.join(sys.orig_argv),
+        command=describe_command(),
     )
     print(
-        f"trained {trained.epochs} epochs; best is epoch {trained.best_epoch} with {trained.monitor} {trained.value:.4f} "
-        f"and validation accuracy {trained.accuracy:.2%}; MLflow run {trained.run_name!r} ({trained.run_id})"
+        f"trained {trained.epochs} epochs; best is epoch {trained.best_epoch} with {trained.monitor} "
+        f"{trained.value:.4f} and validation accuracy {trained.accuracy:.2%}; "
+        f"MLflow run {trained.run_name!r} ({trained.run_id})"
     )
 
 

@@ -11,6 +11,7 @@ from imagewright.tracking.store import home
 
 __all__ = ["code_tags", "data_tags"]
 
+
 def code_tags(root: Path, written: Sequence[str]) -> dict[str, str]:
     """Commit, branch, and whether files differed from the commit; empty outside git.
 

@@ -34,6 +34,7 @@ class TrackedRun:
         self.run_id = run_id
         self._metrics: list[Metric] = []
         self._flushed = time.monotonic()
+        self._status: str | None = "FINISHED"  # None once it is discarded
 
     @classmethod
     def start(
@@ -100,6 +101,16 @@ class TrackedRun:
     def log_artifact(self, path: Path, folder: str | None = None) -> None:
         self.client.log_artifact(self.run_id, str(path), folder)
 
+    def fail(self, reason: str) -> None:
+        """End as FAILED although nothing is raised."""
+        self.set_tags(dict.fromkeys(_FAILURE_TAGS, reason))
+        self._status = "FAILED"
+
+    def discard(self) -> None:
+        """Delete the run, which has nothing to say."""
+        self.client.delete_run(self.run_id)
+        self._status = None
+
     def _flush(self) -> None:
         for start in range(0, len(self._metrics), MAX_METRICS_PER_BATCH):
             self.client.log_batch(self.run_id, metrics=self._metrics[start : start + MAX_METRICS_PER_BATCH])
@@ -112,11 +123,11 @@ class TrackedRun:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._flush()
-        if error is None:
-            self.client.set_terminated(self.run_id, "FINISHED")
+        if self._status is None:
             return
-        reason = f"{type(error).__name__}: {error}"
-        self.set_tags(dict.fromkeys(_FAILURE_TAGS, reason))
-        # KeyboardInterrupt and SystemExit (SIGTERM) are somebody's will, not a failure.
-        self.client.set_terminated(self.run_id, "FAILED" if isinstance(error, Exception) else "KILLED")
+        self._flush()
+        if error is not None:
+            self.fail(f"{type(error).__name__}: {error}")
+            # KeyboardInterrupt and SystemExit (SIGTERM) are somebody's will, not a failure.
+            self._status = "FAILED" if isinstance(error, Exception) else "KILLED"
+        self.client.set_terminated(self.run_id, self._status)

@@ -89,7 +89,9 @@ def experiment_id(client: MlflowClient, root: Path, name: str) -> str:
 def process_tags() -> dict[str, str]:
     """Tags of a run that belongs to this process."""
     process = psutil.Process()
-    return dict(zip(PROCESS_TAGS, (socket.gethostname(), str(process.pid), f"{process.create_time():.2f}"), strict=True))
+    return dict(
+        zip(PROCESS_TAGS, (socket.gethostname(), str(process.pid), f"{process.create_time():.2f}"), strict=True)
+    )
 
 
 def end_dead_runs(client: MlflowClient) -> list[str]:
@@ -113,7 +115,8 @@ def end_dead_runs(client: MlflowClient) -> list[str]:
 def _is_alive(tags: Mapping[str, str]) -> bool:
     try:
         process = psutil.Process(int(tags["imagewright.pid"]))
-        return abs(process.create_time() - float(tags["imagewright.process_started"])) < _ALIVE_TOLERANCE
+        started: float = process.create_time()
+        return abs(started - float(tags["imagewright.process_started"])) < _ALIVE_TOLERANCE
     except (psutil.NoSuchProcess, KeyError, ValueError):
         return False
 

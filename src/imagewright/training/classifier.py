@@ -1,9 +1,8 @@
-"""The Lightning module, and the checkpoint that carries everything a prediction needs."""
+"""The Lightning module."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
@@ -11,11 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from imagewright import targets
-from imagewright.errors import DataError
 from imagewright.metrics import epoch_metrics
-from imagewright.models.layers import InputNormalization
+from imagewright.models.saved import build_network
 
-__all__ = ["Classifier", "load_classifier"]
+__all__ = ["Classifier"]
 
 
 class Classifier(pl.LightningModule):
@@ -37,7 +35,8 @@ class Classifier(pl.LightningModule):
         class_weights: Sequence[float] | None = None,
         label_smoothing: float = 0.0,
     ) -> None:
-        """
+        """Build the network and its loss.
+
         Args:
             network: section ``model`` of the configuration.
             input_shape: (C, H, W).
@@ -54,17 +53,11 @@ class Classifier(pl.LightningModule):
         """
         super().__init__()
         self.save_hyperparameters()
-        body = targets.build("model", network, input_shape=tuple(input_shape), num_classes=len(classes))
-        self.network = nn.Sequential(InputNormalization(shift, scale), body)
+        self.network = build_network(network, input_shape, len(classes), shift, scale)
         weights = None if class_weights is None else torch.tensor(class_weights, dtype=torch.float32)
         self.loss = nn.CrossEntropyLoss(weight=weights, label_smoothing=label_smoothing)
         self.train_metrics = nn.ModuleDict(epoch_metrics(len(classes)))
         self.validation_metrics = nn.ModuleDict(epoch_metrics(len(classes)))
-
-    @property
-    def classes(self) -> list[str]:
-        """Names of the K classes."""
-        return list(self.hparams["classes"])
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Logits (B, K) of raw pixels, uint8 (B, C, H, W)."""
@@ -106,29 +99,3 @@ class Classifier(pl.LightningModule):
         total_steps = int(self.trainer.estimated_stepping_batches)
         scheduler = targets.build("scheduler", self.hparams["scheduler"], optimizer, total_steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
-
-
-def load_classifier(checkpoint: Path) -> Classifier:
-    """Load a checkpoint as data (weights only), on the CPU, ready to predict.
-
-    Raises:
-        DataError: the file is missing, broken, or not a checkpoint of imagewright.
-        ConfigError: it names a network that is not one of imagewright's.
-    """
-    try:
-        saved = torch.load(checkpoint, map_location="cpu", weights_only=True)
-        hyperparameters, state = saved["hyper_parameters"], saved["state_dict"]
-    except FileNotFoundError as error:
-        raise DataError(f"{checkpoint}: not found; run `dvc repro` first") from error
-    except Exception as error:  # torch raises many kinds for a broken file
-        raise DataError(
-            f"{checkpoint}: is not a checkpoint that imagewright can load as plain data ({_first_line(error)}); "
-            f"run `dvc repro` again"
-        ) from error
-    classifier = Classifier(**hyperparameters)
-    classifier.load_state_dict(state)
-    return classifier.eval()
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).strip().splitlines()[0]

@@ -50,7 +50,7 @@ class TrainingData:
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
-        """(C, H, W)"""
+        """The shape (C, H, W) of an image."""
         height, width, channels = self.validation[0].shape[1:]
         return channels, height, width
 
@@ -76,9 +76,7 @@ class Fitted:
     images_per_second: float
 
 
-def fit(
-    folder: Path, data: TrainingData, config: Mapping[str, Any], on_metrics: OnMetrics | None = None
-) -> Fitted:
+def fit(folder: Path, data: TrainingData, config: Mapping[str, Any], on_metrics: OnMetrics | None = None) -> Fitted:
     """Train, and write ``best.ckpt`` and ``last.ckpt`` into ``folder``.
 
     Args:
@@ -105,7 +103,11 @@ def fit(
         label_smoothing=keys["label_smoothing"],
     )
     runtime = choose_runtime(
-        keys["accelerator"], keys["precision"], keys["channels_last"], classifier, data.input_shape[1] * data.input_shape[2]
+        keys["accelerator"],
+        keys["precision"],
+        keys["channels_last"],
+        classifier,
+        data.input_shape[1] * data.input_shape[2],
     )
     if runtime.channels_last:
         classifier.to(memory_format=torch.channels_last)

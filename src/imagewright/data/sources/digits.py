@@ -23,10 +23,11 @@ class Digits:
     """
 
     def __init__(self, image_size: Sequence[int], channels: int) -> None:
-        """
+        """Load the images, which scikit-learn has in memory.
+
         Args:
-            image_size: (H, W) in pixels; the configuration allows 8×8 only.
-            channels: C; the configuration allows 1 only.
+        image_size: (H, W) in pixels; the configuration allows 8×8 only.
+        channels: C; the configuration allows 1 only.
         """
         digits = load_digits()
         self._images = digits.images
@@ -39,4 +40,5 @@ class Digits:
 
     def read(self, sample: Sample) -> Pixels:
         ink = self._images[int(sample.path.removeprefix("digits/"))]
-        return np.rint(ink * (255 / _FULL)).astype(np.uint8).reshape(self._shape)
+        pixels: Pixels = np.rint(ink * (255 / _FULL)).astype(np.uint8).reshape(self._shape)
+        return pixels
