@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
-from hydra.errors import HydraException
+from hydra.errors import HydraException, OverrideParseException
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 from yaml import YAMLError
 
@@ -56,6 +56,18 @@ def hydra_errors(conf: Path) -> Iterator[None]:
         yield
     except (HydraException, OmegaConfBaseException, YAMLError) as error:
         raise ConfigError(_explain(error, conf)) from error
+    except ValueError as error:
+        if not _raised_in_hydra(error):
+            raise
+        raise ConfigError(_explain(error, conf)) from error
+
+
+def _raised_in_hydra(error: Exception) -> bool:
+    """Whether it was Hydra itself that refused something; it does so by ValueError, too."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace is not None and str(trace.tb_frame.f_globals.get("__name__", "")).startswith("hydra.")
 
 
 def _explain(error: Exception, conf: Path) -> str:
@@ -69,4 +81,6 @@ def _explain(error: Exception, conf: Path) -> str:
         if start in words:
             wrong = words.split(start, 1)[1].split("'", 1)[0]
             return f"{group}: must name a file in conf/{group}/, got {wrong!r}; {choices_hint(wrong, options)}"
+    if isinstance(error, OverrideParseException):
+        return f"{error.override}: cannot be read: {words}"
     return f"configuration: {words}"

@@ -1,14 +1,13 @@
 """What every section may hold: keys, types and ranges.
 
-Each class is a structured config of OmegaConf, which checks keys and types; a ``Rule`` beside
-the type is what the values keep. A section with a ``_target_`` has the schema of that target; targets without one (another optimizer of
+Each class is a structured config of OmegaConf, which checks keys and types; a ``Rule`` beside the type is what the
+values keep. A section with a ``_target_`` has the schema of that target; targets without one (another optimizer of
 ``torch.optim``, say) keep their keys unchecked until they are built.
 
 What a key means, what it counts and its unit stand beside it in ``conf/``.
 """
 
-from __future__ import annotations
-
+# Without `from __future__ import annotations`: the rules stand inside the annotations and need the names around them.
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any

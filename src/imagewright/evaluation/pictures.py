@@ -15,8 +15,8 @@ __all__ = ["draw_class_scores", "draw_confusion_matrix", "draw_curves"]
 
 # Training is grey and validation blue in every picture; orange marks what is to be noticed.
 _GREY, _BLUE, _ORANGE = "#8c8c8c", "#1f5fa8", "#d95f02"
-_BLUES = LinearSegmentedColormap.from_list("blues", ["#ffffff", "#c6dbef", "#6baed6", _BLUE, "#08306b"])
-_SANS = {"fontsize": 10}
+_BLUES = LinearSegmentedColormap.from_list("hits", ["#ffffff", "#c6dbef", "#6baed6", _BLUE, "#08306b"])
+_ORANGES = LinearSegmentedColormap.from_list("errors", ["#ffffff", "#fdd0a2", "#fd8d3c", _ORANGE, "#8c2d04"])
 
 
 def draw_curves(
@@ -47,7 +47,7 @@ def draw_curves(
         kept = history[best_epoch][f"validation/{name}"]
         shown = f"{kept:.2%}" if name == "accuracy" else f"{kept:.4f}"
         axes.plot([best_epoch], [kept], "o", color=_ORANGE, markersize=8, zorder=3)
-        axes.axvline(best_epoch, color=_ORANGE, linewidth=1, label=f"best epoch {best_epoch}: validation {shown}")
+        axes.axvline(best_epoch, color=_ORANGE, linewidth=1, label=f"best epoch {best_epoch} by {monitor}: {shown}")
         if stopped_early:
             axes.axvline(epochs[-1], color="black", linewidth=1, linestyle="--", label=f"stopped early at {epochs[-1]}")
         if name == "accuracy":
@@ -58,14 +58,13 @@ def draw_curves(
         axes.grid(color="#e5e5e5", linewidth=0.8)
         axes.legend(loc="best", frameon=True, framealpha=0.9, edgecolor="none")
         _bare(axes)
-    figure.suptitle(f"Training; the best epoch is that of {monitor}", x=0.01, ha="left", **_SANS)
     figure.savefig(path, dpi=dpi)
 
 
 def draw_confusion_matrix(
     path: Path, matrix: Sequence[Sequence[int]], classes: Sequence[str], accuracy: float, dpi: int
 ) -> None:
-    """Counts and, as colour, the share of each true class.
+    """Counts and, as number and colour, the shares of each true class: hits in blue, errors in orange.
 
     Args:
         path: of the PNG file.
@@ -78,21 +77,21 @@ def draw_confusion_matrix(
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     size = len(classes)
     side = min(max(5.0, 0.62 * size + 1.5), 24.0)
-    figure = Figure(figsize=(side + 1.2, side), layout="constrained")
+    figure = Figure(figsize=(side, side), layout="constrained")
     axes = figure.subplots()
-    image = axes.imshow(shares, cmap=_BLUES, vmin=0, vmax=1)
-    bar = figure.colorbar(image, ax=axes, shrink=0.8, format=PercentFormatter(1))
-    bar.set_label("share of the true class")
-    bar.outline.set_visible(False)
+    hits = np.eye(size, dtype=bool)
+    # Errors have a colour and a scale of their own: beside the hits, a share of a few percent would not be seen.
+    most = max(float(np.where(hits, 0, shares).max()), 1e-9)
+    axes.imshow(np.where(hits, shares, np.nan), cmap=_BLUES, vmin=0, vmax=1)
+    axes.imshow(np.where(hits, np.nan, shares), cmap=_ORANGES, vmin=0, vmax=2 * most)
     # From about 30 classes on, numbers in the cells could not be read.
     if size <= 30:
         for (row, column), count in np.ndenumerate(counts):
             if count:
                 share = shares[row, column]
                 words = f"{count}\n{share:.0%}" if size <= 15 else str(count)
-                axes.text(
-                    column, row, words, ha="center", va="center", color="white" if share > 0.5 else "black", fontsize=8
-                )
+                colour = "white" if row == column and share > 0.5 else "black"
+                axes.text(column, row, words, ha="center", va="center", color=colour, fontsize=8)
     labels = [name if len(name) <= 20 else f"{name[:19]}…" for name in classes]
     font = 10 if size <= 30 else max(4, 10 - size // 20)
     axes.set_xticks(range(size), labels, rotation=0 if max(map(len, labels)) <= 3 else 90, fontsize=font)
@@ -104,7 +103,7 @@ def draw_confusion_matrix(
     axes.set_xlabel("predicted class")
     axes.set_ylabel("true class")
     axes.set_title(
-        f"Confusion matrix: {int(np.trace(counts))} of {counts.sum()} test images right ({accuracy:.2%})",
+        f"{np.trace(counts)} of {counts.sum()} test images right ({accuracy:.2%}); shares of each true class",
         loc="left",
         fontweight="bold",
     )
@@ -114,7 +113,7 @@ def draw_confusion_matrix(
 
 
 def draw_class_scores(path: Path, by_class: Mapping[str, Mapping[str, float]], dpi: int) -> None:
-    """F1 of each class, the worst first, with precision and recall as marks.
+    """F1 of each class, the lowest first, between its precision and its recall.
 
     Args:
         path: of the PNG file.
@@ -125,12 +124,14 @@ def draw_class_scores(path: Path, by_class: Mapping[str, Mapping[str, float]], d
     rows = np.arange(len(ordered))
     figure = Figure(figsize=(8, min(max(2.5, 0.36 * len(ordered) + 1.4), 30)), layout="constrained")
     axes = figure.subplots()
-    axes.barh(rows, [scores["f1"] for _, scores in ordered], color="#c6dbef", height=0.7, label="F1")
-    for name, mark, colour in (("precision", "|", _BLUE), ("recall", "x", _ORANGE)):
-        axes.plot([scores[name] for _, scores in ordered], rows, mark, color=colour, markersize=9, mew=2, label=name)
-    axes.set_yticks(rows, [f"{name} ({scores['support']:.0f} images)" for name, scores in ordered])
+    scores = {name: [row[name] for _, row in ordered] for name in ("precision", "recall", "f1")}
+    axes.hlines(rows, scores["precision"], scores["recall"], color="#c6dbef", linewidth=5, zorder=1)
+    for name, mark, colour in (("precision", "<", _GREY), ("recall", ">", _ORANGE)):
+        axes.plot(scores[name], rows, mark, color=colour, markersize=7, label=name)
+    axes.plot(scores["f1"], rows, "o", color=_BLUE, markersize=8, label="F1")
+    axes.set_yticks(rows, [f"{name} ({row['support']:.0f} images)" for name, row in ordered])
     axes.invert_yaxis()
-    lowest = min((min(scores["precision"], scores["recall"], scores["f1"]) for _, scores in ordered), default=0)
+    lowest = min(min(values) for values in scores.values())
     left = 0 if lowest < 0.6 else lowest - 0.05
     axes.set_xlim(left, 1 + (1 - left) * 0.02)
     axes.set_xlabel("score" if left == 0 else f"score (the axis begins at {left:.2f})")

@@ -30,8 +30,10 @@ def read_sections(path: Path, *names: str) -> dict[str, Any]:
 
 
 def write_sections(path: Path, sections: Mapping[str, Any]) -> None:
-    """Write resolved sections as YAML."""
-    path.write_text(as_yaml(sections), encoding="utf-8")
+    """Write resolved sections as YAML, whole or not at all."""
+    partial = path.with_name(f"{path.name}.partial")
+    partial.write_text(as_yaml(sections), encoding="utf-8")
+    partial.replace(path)
 
 
 def as_yaml(sections: Mapping[str, Any]) -> str:
