@@ -39,6 +39,7 @@ ui: $(INSTALLED) ## Open the MLflow UI on this machine (http://127.0.0.1:5000)
 	imagewright ui
 
 lock: $(INSTALLED) ## Renew requirements.lock from pyproject.toml (needs the network)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check uv
 	python tools/lock.py
 
 clean: ## Remove .venv and what the pipeline wrote; runs (mlruns, runs) and images stay

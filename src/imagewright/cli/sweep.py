@@ -10,6 +10,7 @@ from typing import Any
 from tabulate import tabulate
 
 from imagewright.cli.job import RESULT, SWEEP
+from imagewright.tracking.provenance import command_tags
 from imagewright.tracking.run import TrackedRun
 
 __all__ = ["run"]
@@ -29,7 +30,7 @@ def run(app: Callable[[], Any], root: Path, folder: Path, experiment: str, comma
         exit status: 0, or 1 if a job failed.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with TrackedRun.start(root, experiment, f"sweep {folder.name}", {"imagewright.command": command}) as parent:
+    with TrackedRun.start(root, experiment, f"sweep {folder.name}", command_tags(command)) as parent:
         (folder / SWEEP).write_text(json.dumps({"parent": parent.run_id, "command": command}), encoding="utf-8")
         try:
             app()

@@ -19,7 +19,7 @@ from imagewright.errors import ConfigError, DataError
 from imagewright.stages.command import exit_with
 from imagewright.stages.project import Project, find_project
 from imagewright.stages.sections import FILE, as_yaml, read_sections
-from imagewright.tracking.provenance import code_tags, data_tags
+from imagewright.tracking.provenance import code_tags, command_tags, data_tags
 from imagewright.tracking.run import TrackedRun
 from imagewright.training.fitting import TrainingData, fit
 
@@ -93,7 +93,7 @@ def train(
         "statistics": inputs.normalized / "statistics.json",
         "augmentation": inputs.augmented / FILE,
     }
-    tags = {**code_tags(project.root, project.written), **data_tags(hashed), "imagewright.command": command}
+    tags = {**code_tags(project.root, project.written), **data_tags(hashed), **command_tags(command)}
     run_name = config["tracking"]["run_name"] or name or _readable_name(config)
     out.mkdir(parents=True, exist_ok=True)
     with TrackedRun.start(project.root, config["tracking"]["experiment"], run_name, tags, parent) as run:
@@ -102,9 +102,13 @@ def train(
         run.log_text(as_yaml(config), FILE)
         fitted = fit(out, data, config, run.log_metrics)
         best = fitted.history[fitted.best_epoch]
-        run.log_metrics({f"best/{metric}": value for metric, value in best.items()}, fitted.best_epoch)
         run.log_metrics(
-            {"best/epoch": fitted.best_epoch, "train/images_per_second": fitted.images_per_second}, fitted.best_epoch
+            {
+                **{f"best/{name}": value for name, value in best.items() if name.startswith("validation/")},
+                "best/epoch": fitted.best_epoch,
+                "train/images_per_second": fitted.images_per_second,
+            },
+            fitted.best_epoch,
         )
         run.set_tags(
             {

@@ -1,7 +1,8 @@
-"""Which code and which data a run was made from, as tags."""
+"""Which code, data and command a run was made from, as tags."""
 
 from __future__ import annotations
 
+import getpass
 import hashlib
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -9,7 +10,7 @@ from pathlib import Path
 
 from imagewright.tracking.store import home
 
-__all__ = ["code_tags", "data_tags"]
+__all__ = ["code_tags", "command_tags", "data_tags"]
 
 
 def code_tags(root: Path, written: Sequence[str]) -> dict[str, str]:
@@ -35,9 +36,21 @@ def code_tags(root: Path, written: Sequence[str]) -> dict[str, str]:
     return tags
 
 
+def command_tags(command: str) -> dict[str, str]:
+    """Who started the run, and by which command, under the names that MLflow shows."""
+    return {"mlflow.source.name": command, "mlflow.source.type": "LOCAL", "mlflow.user": _user()}
+
+
 def data_tags(files: Mapping[str, Path]) -> dict[str, str]:
     """SHA-256 of files that stand for data: each tag ``data.<name>``."""
     return {f"data.{name}": hashlib.sha256(path.read_bytes()).hexdigest() for name, path in files.items()}
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a user id without a name, as in some containers
+        return ""
 
 
 def _git(root: Path, *arguments: str) -> str | None:

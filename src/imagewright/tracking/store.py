@@ -21,6 +21,7 @@ __all__ = ["PROCESS_TAGS", "end_dead_runs", "experiment_id", "home", "open_store
 FOLDER = "mlruns"
 # Tags that tell which process a run belongs to.
 PROCESS_TAGS = ("imagewright.host", "imagewright.pid", "imagewright.process_started")
+_EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 _ALIVE_TOLERANCE = 1.0  # seconds; the start of a process is rounded differently by different kernels
 
 
@@ -50,15 +51,16 @@ def open_store(root: Path) -> MlflowClient:
     # It tells in 30 lines how it makes its tables.
     logging.getLogger("alembic").setLevel(logging.WARNING)
     logging.getLogger("mlflow.store").setLevel(logging.WARNING)
-    client = MlflowClient(uri)
     try:
         if not uri.startswith("sqlite"):
+            client = MlflowClient(uri)
             client.search_experiments(max_results=1)
             return client
         folder = home(root) / FOLDER
         folder.mkdir(parents=True, exist_ok=True)
-        # Several processes on a fresh database would all make its tables, and all but one fail.
+        # Making a client makes the tables. Several processes that do so on a fresh database would all fail but one.
         with FileLock(folder / "mlflow.lock"):
+            client = MlflowClient(uri)
             client.search_experiments(max_results=1)
     except (MlflowException, OSError) as error:
         reason = str(error).strip().splitlines()[0]
@@ -83,7 +85,8 @@ def experiment_id(client: MlflowClient, root: Path, name: str) -> str:
         # A server keeps artifacts where it wants; the local database would use the current folder.
         local = tracking_uri(root).startswith("sqlite")
         location = (folder / "artifacts" / name.replace("/", "_")).as_uri() if local else None
-        return str(client.create_experiment(name, artifact_location=location))
+        # Without its kind, MLflow 3 takes an experiment for one of language models and shows it so.
+        return str(client.create_experiment(name, location, tags=_EXPERIMENT_TAGS))
 
 
 def process_tags() -> dict[str, str]:

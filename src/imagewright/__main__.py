@@ -1,0 +1,6 @@
+"""``python -m imagewright`` is the command ``imagewright``."""
+
+from imagewright.cli import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,334 @@
+"""`dvc repro` and what it leaves, through the commands of a user."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+import torch
+from conftest import EPOCHS, Project
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from PIL import Image
+from sklearn.datasets import load_digits
+from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, precision_score, recall_score
+
+from imagewright.stages.project import find_project
+from imagewright.stages.sections import read_sections
+
+pytestmark = pytest.mark.slow
+
+STAGES = ["compose", "prepare", "normalize", "augment", "train", "evaluate"]
+SPLITS = ("train", "validation", "test")
+
+
+def store_of(project: Project) -> MlflowClient:
+    return MlflowClient(f"sqlite:///{project.root}/mlruns/mlflow.db")
+
+
+def runs_of(project: Project) -> list[Run]:
+    client = store_of(project)
+    return list(client.search_runs([experiment.experiment_id for experiment in client.search_experiments()]))
+
+
+def read_json(path: Path) -> dict[str, object]:
+    content: dict[str, object] = json.loads(path.read_text("utf-8"))
+    return content
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+# --- what lies there afterwards -----------------------------------------------------------------------------------------
+
+
+def test_the_prepared_arrays_are_scikit_learns_digits_each_in_one_split(finished: Project) -> None:
+    prepared = finished.root / "data" / "prepared"
+    rows = read_rows(prepared / "samples.csv")
+    digits = load_digits()
+    assert [int(row["label"]) for row in rows] == digits.target.tolist()
+    for split in SPLITS:
+        images, labels = (np.load(prepared / split / f"{name}.npy") for name in ("images", "labels"))
+        of_split = [index for index, row in enumerate(rows) if row["split"] == split]
+        assert [int(rows[index]["row"]) for index in of_split] == list(range(len(images)))
+        assert images.dtype == np.uint8
+        np.testing.assert_array_equal(images[..., 0], np.rint(digits.images[of_split] * 255 / 16))
+        np.testing.assert_array_equal(labels, digits.target[of_split])
+    sizes = [sum(row["split"] == split for row in rows) for split in SPLITS]
+    assert sizes == [1257, 270, 270]
+
+
+def test_the_statistics_are_those_of_the_training_images_alone(finished: Project) -> None:
+    statistics = read_json(finished.root / "data" / "normalized" / "statistics.json")
+    pixels = np.load(finished.root / "data" / "prepared" / "train" / "images.npy").astype(float)
+    assert statistics["mean"] == pytest.approx([pixels.mean()], abs=1e-9)
+    assert statistics["std"] == pytest.approx([pixels.std()], abs=1e-9)
+    assert (statistics["minimum"], statistics["maximum"]) == ([0], [255])
+
+
+def test_the_scores_agree_with_scikit_learn_on_the_predictions(finished: Project) -> None:
+    reports = finished.root / "reports"
+    rows = read_rows(reports / "evaluation" / "predictions.csv")
+    actual, predicted = [row["actual"] for row in rows], [row["predicted"] for row in rows]
+    metrics = read_json(reports / "metrics.json")
+    assert metrics["images"] == len(rows) == 270
+    assert metrics["accuracy"] == pytest.approx(accuracy_score(actual, predicted), abs=1e-6)
+    for average in ("macro", "weighted"):
+        for name, function in (("f1", f1_score), ("precision", precision_score), ("recall", recall_score)):
+            expected = function(actual, predicted, average=average, zero_division=0)
+            assert metrics[f"{name}_{average}"] == pytest.approx(expected, abs=1e-6), (name, average)
+    scores = read_json(reports / "evaluation" / "scores.json")
+    np.testing.assert_array_equal(scores["confusion_matrix"], confusion_matrix(actual, predicted))
+
+
+def test_the_predictions_are_those_of_the_saved_weights(finished: Project) -> None:
+    """Rebuilt from the checkpoint with plain torch layers: the file carries all that a prediction needs."""
+    saved = torch.load(finished.root / "models" / "best.ckpt", weights_only=True)
+    state, made = saved["state_dict"], saved["hyper_parameters"]
+    assert made["classes"] == [str(digit) for digit in range(10)]
+    assert made["input_shape"] == [1, 8, 8]
+    images = torch.from_numpy(np.load(finished.root / "data" / "prepared" / "test" / "images.npy"))
+    maps = (images.permute(0, 3, 1, 2).float() - made["shift"][0]) / made["scale"][0]
+    for block in range(3):
+        at = f"network.1.blocks.{block}"
+        maps = torch.nn.functional.conv2d(maps, state[f"{at}.0.weight"], padding=1)
+        maps = torch.nn.functional.max_pool2d(maps, 2)
+        norm = [state[f"{at}.2.{name}"] for name in ("running_mean", "running_var", "weight", "bias")]
+        maps = torch.nn.functional.batch_norm(maps, *norm).relu()
+    logits = maps.flatten(1) @ state["network.1.classifier.1.weight"].T + state["network.1.classifier.1.bias"]
+    rows = read_rows(finished.root / "reports" / "evaluation" / "predictions.csv")
+    assert logits.argmax(1).tolist() == [int(row["predicted"]) for row in rows]
+
+
+def test_the_pictures_and_the_page_are_there(finished: Project) -> None:
+    reports = finished.root / "reports"
+    pictures = [
+        "augmentation.png",
+        *(f"evaluation/{name}.png" for name in ("curves", "confusion_matrix", "class_scores")),
+    ]
+    for name in pictures:
+        with Image.open(reports / name) as picture:
+            assert min(picture.size) > 300
+            assert len(picture.convert("L").getcolors(256) or []) > 10  # something is drawn
+    page = (reports / "evaluation" / "index.html").read_text("utf-8")
+    for name in ("curves.png", "confusion_matrix.png", "class_scores.png"):
+        assert f'src="{name}"' in page
+    assert "seed: 1" in page
+
+
+def test_the_run_in_mlflow_is_complete(finished: Project) -> None:
+    (run,) = runs_of(finished)
+    client = store_of(finished)
+    assert run.info.status == "FINISHED"
+    assert run.info.run_name == "cnn adamw one_cycle seed=1"
+    assert run.data.params["model.channels"] == "[32, 64, 128]"
+    assert run.data.params["augment.transforms.rotate.limit"] == "10.0"
+    assert run.data.params["trainer.max_epochs"] == str(EPOCHS)
+    history = read_rows(finished.root / "models" / "history.csv")
+    for split in ("train", "validation"):
+        for name in ("loss", "accuracy"):
+            logged = client.get_metric_history(run.info.run_id, f"{split}/{name}")
+            assert [metric.step for metric in logged] == [int(row["epoch"]) for row in history] == [1, 2]
+            assert [metric.value for metric in logged] == [float(row[f"{split}/{name}"]) for row in history]
+    metrics = read_json(finished.root / "reports" / "metrics.json")
+    for name in ("accuracy", "f1_macro", "f1_weighted", "precision_macro", "recall_macro", "loss"):
+        assert run.data.metrics[f"test/{name}"] == metrics[name]
+    assert all(f"test/f1_by_class/{digit}" in run.data.metrics for digit in range(10))
+    artifacts = {
+        file.path for folder in (None, "evaluation") for file in client.list_artifacts(run.info.run_id, folder)
+    }
+    assert {"config.yaml", "metrics.json", "evaluation/confusion_matrix.png", "evaluation/curves.png"} <= artifacts
+    local = client.download_artifacts(run.info.run_id, "config.yaml")
+    assert read_sections(Path(local)) == read_sections(finished.root / "config.yaml")
+    commit = finished.run("git", "rev-parse", "HEAD").strip()
+    assert run.data.tags["mlflow.source.git.commit"] == commit
+    assert run.data.tags["git.dirty"] == "false"
+    assert run.data.tags["mlflow.source.name"] == "dvc repro"
+    assert len(run.data.tags["data.samples"]) == 64
+
+
+def test_summary_ends_with_the_scores_and_where_the_results_are(finished: Project) -> None:
+    printed = finished.run("imagewright", "summary")
+    accuracy = read_json(finished.root / "reports" / "metrics.json")["accuracy"]
+    assert f"{accuracy:.4f}" in next(line for line in printed.splitlines() if line.startswith("accuracy"))
+    for place in ("report ", "pictures ", "MLflow UI"):
+        assert sum(line.startswith(place) for line in printed.splitlines()) == 1
+
+
+def test_dvc_draws_the_plots_and_shows_the_metrics(ready: Project) -> None:
+    ready.run("dvc", "plots", "show")
+    page = (ready.root / "dvc_plots" / "index.html").read_text("utf-8")
+    for title in ("Loss by epoch", "Accuracy by epoch", "Confusion matrix of the test images"):
+        assert title in page
+    assert "f1_macro" in ready.run("dvc", "metrics", "show")
+
+
+# --- only what a change touches -----------------------------------------------------------------------------------------
+
+
+def test_a_second_repro_runs_nothing(ready: Project) -> None:
+    assert ready.repro() == []
+
+
+def test_a_changed_value_of_the_network_reruns_compose_train_and_evaluate(ready: Project) -> None:
+    ready.edit("conf/model/cnn.yaml", "dropout: 0.3", "dropout: 0.2")
+    assert ready.repro() == ["compose", "train", "evaluate"]
+    assert ready.repro() == []
+
+
+def test_a_changed_option_that_is_not_chosen_reruns_compose_only(ready: Project) -> None:
+    ready.edit("conf/model/mlp.yaml", "dropout: 0.2", "dropout: 0.1")
+    assert ready.repro() == ["compose"]
+
+
+def test_a_changed_resolution_of_the_pictures_reruns_evaluate_into_the_same_run(
+    finished: Project, fresh: Project
+) -> None:
+    fresh.choose(trainer="cpu")
+    fresh.repro()
+    fresh.choose(override={"evaluate.dpi": 60})
+    assert fresh.repro() == ["compose", "evaluate"]
+    (run,) = runs_of(fresh)
+    assert run.info.status == "FINISHED"
+    with Image.open(fresh.root / "reports" / "evaluation" / "curves.png") as small:
+        with Image.open(finished.root / "reports" / "evaluation" / "curves.png") as large:
+            assert small.width < large.width
+
+
+def test_another_normalization_reruns_normalize_and_what_follows(ready: Project) -> None:
+    ready.choose(normalize="minmax")
+    assert ready.repro() == ["compose", "normalize", "train", "evaluate"]
+    saved = torch.load(ready.root / "models" / "best.ckpt", weights_only=True)
+    assert (saved["hyper_parameters"]["shift"], saved["hyper_parameters"]["scale"]) == ([0.0], [255.0])
+
+
+def test_an_experiment_of_dvc_changes_a_choice_or_a_value(ready: Project) -> None:
+    ready.run("dvc", "exp", "run", "--set-param", "model=mlp")
+    config = read_sections(ready.root / "config.yaml")
+    assert config["model"]["_target_"].endswith("MLP")
+    ready.run("dvc", "exp", "run", "--set-param", "model=cnn", "--set-param", "+override.model.dropout=0.5")
+    config = read_sections(ready.root / "config.yaml")
+    assert config["model"]["_target_"].endswith("CNN")
+    assert config["model"]["dropout"] == 0.5
+    saved = torch.load(ready.root / "models" / "best.ckpt", weights_only=True)
+    assert saved["hyper_parameters"]["network"]["dropout"] == 0.5
+
+
+def test_an_experiment_in_a_temporary_folder_logs_to_the_project(ready: Project) -> None:
+    ready.run("git", "add", "--all")
+    ready.run("git", "commit", "--quiet", "--message=results")
+    ready.run("dvc", "exp", "run", "--temp", "--set-param", "model=mlp")
+    (run,) = runs_of(ready)
+    assert run.info.status == "FINISHED"
+    assert "mlp" in run.info.run_name
+    assert "test/accuracy" in run.data.metrics
+
+
+# --- the same again -----------------------------------------------------------------------------------------------------
+
+
+def test_the_same_commit_gives_the_same_bytes(finished: Project, ready: Project) -> None:
+    assert ready.repro("--force") == STAGES
+    for folder in ("data/prepared", "data/normalized", "data/augmented"):
+        assert contents(ready.root / folder) == contents(finished.root / folder)
+    for name in ("models/best.ckpt", "models/history.csv", "reports/metrics.json", "config.yaml"):
+        assert (ready.root / name).read_bytes() == (finished.root / name).read_bytes(), name
+
+
+def test_train_by_hand_gives_what_repro_gave(finished: Project, ready: Project) -> None:
+    ready.run("imagewright", "train")
+    (folder,) = (ready.root / "runs").iterdir()
+    assert (folder / "best.ckpt").read_bytes() == (finished.root / "models" / "best.ckpt").read_bytes()
+    assert read_sections(folder / "config.yaml") == read_sections(finished.root / "config.yaml")
+
+
+# --- when something goes wrong ------------------------------------------------------------------------------------------
+
+
+def test_a_killed_training_is_closed_by_the_next_one_which_succeeds(ready: Project) -> None:
+    ready.choose(override={"trainer.max_epochs": 100_000, "callbacks.early_stopping": None})
+    process = subprocess.Popen(
+        ["dvc", "repro"], cwd=ready.root, env=ready.environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    training = wait_for_training(process.pid, ready)
+    # An earlier run that is still alive is left alone.
+    (running,) = runs_of(ready)
+    assert running.info.status == "RUNNING"
+    os.kill(training.pid, signal.SIGKILL)
+    process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert runs_of(ready)[0].info.status == "RUNNING"
+    ready.choose(override={"trainer.max_epochs": 1})
+    assert ready.repro() == ["compose", "train", "evaluate"]
+    runs = {run.info.run_id: run for run in runs_of(ready)}
+    killed = runs.pop(running.info.run_id)
+    assert killed.info.status == "KILLED"
+    assert "process ended" in killed.data.tags["imagewright.failure"]
+    assert [run.info.status for run in runs.values()] == ["FINISHED"]
+
+
+def wait_for_training(parent: int, project: Project) -> psutil.Process:
+    """The process of the train stage, once its run has begun."""
+    for _ in range(600):
+        for process in psutil.Process(parent).children(recursive=True):
+            words = process.cmdline()
+            begun = (project.root / "models" / "last.ckpt").exists()
+            if begun and words[1:3] == ["-m", "imagewright.stages.train"]:
+                return process
+        time.sleep(0.1)
+    raise AssertionError("the training did not begin within a minute")
+
+
+def test_an_interrupted_training_is_marked_so_by_itself(ready: Project) -> None:
+    ready.choose(override={"trainer.max_epochs": 100_000, "callbacks.early_stopping": None})
+    process = subprocess.Popen(
+        ["dvc", "repro"], cwd=ready.root, env=ready.environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    training = wait_for_training(process.pid, ready)
+    os.kill(training.pid, signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode != 0
+    (run,) = runs_of(ready)
+    assert run.info.status == "KILLED"
+
+
+def test_a_training_that_diverges_says_so_and_its_run_failed(ready: Project) -> None:
+    ready.choose(optimizer="sgd", scheduler="none", override={"optimizer.lr": 1e30})
+    printed = ready.run("dvc", "repro", status=255)
+    assert "error: validation/loss: is not a finite number" in printed
+    assert "Traceback" not in printed
+    (run,) = runs_of(ready)
+    assert run.info.status == "FAILED"
+    assert "optimizer.lr" in run.data.tags["imagewright.failure"]
+
+
+def test_a_broken_checkpoint_is_refused_by_evaluate(ready: Project) -> None:
+    (ready.root / "models" / "best.ckpt").write_bytes(b"nothing")
+    project = find_project(ready.root)
+    printed = ready.run(
+        *("python", "-m", "imagewright.stages.evaluate", "--config", "config.yaml", "--prepared", "data/prepared"),
+        *("--models", "models", "--out", "out", "--metrics", str(project.root / "out.json")),
+        status=2,
+    )
+    assert "best.ckpt: is no checkpoint" in printed
+    assert "Traceback" not in printed
+
+
+def test_outside_a_project_the_command_says_so(tmp_path: Path) -> None:
+    printed = Project(tmp_path).run("imagewright", "summary", status=2)
+    assert printed.startswith("error: ")
+    assert "not inside an imagewright project" in printed
