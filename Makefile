@@ -23,7 +23,7 @@ $(INSTALLED): requirements.lock pyproject.toml
 	touch $@
 
 repro: $(INSTALLED) ## Run the pipeline (what a change touches), then show the test scores
-	dvc repro --quiet
+	dvc repro
 	imagewright summary
 
 test: $(INSTALLED) ## Run the whole test suite

@@ -29,7 +29,7 @@ def parent_and_children(project: Project) -> tuple[Run, list[Run]]:
 
 def table_of(printed: str) -> list[list[str]]:
     """Rows of the table at the end, as lists of words."""
-    lines = printed[printed.index("  job  overrides") :].splitlines()
+    lines = printed[printed.index("  job  overrides") : printed.index("jobs and models: ")].splitlines()
     return [line.split() for line in lines[2:] if line.strip() and line.split()[0].isdigit()]
 
 

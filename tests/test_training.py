@@ -345,6 +345,13 @@ def test_online_augmentation_draws_each_training_image_anew_in_each_epoch(tmp_pa
     assert accuracy_of(tmp_path / "online" / "best.ckpt", data.validation) > 0.9
 
 
+def test_processes_that_load_batches_do_not_change_the_training(tmp_path: Path) -> None:
+    policy = Policy({"noise": {"_target_": "albumentations.GaussNoise", "std_range": [0.1, 0.2], "p": 1.0}})
+    for workers in (0, 2):
+        fit(tmp_path / str(workers), data_of(augment=policy), configured(f"trainer.loader_workers={workers}"))
+    assert (tmp_path / "0" / "best.ckpt").read_bytes() == (tmp_path / "2" / "best.ckpt").read_bytes()
+
+
 @pytest.mark.parametrize("batch_size", [1, 7, 31, 100])
 def test_predictions_are_the_networks_in_the_order_of_the_images(batch_size: int) -> None:
     torch.manual_seed(0)

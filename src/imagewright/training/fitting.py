@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import os
@@ -91,45 +92,15 @@ def fit(folder: Path, data: TrainingData, config: Mapping[str, Any], on_metrics:
     keys, seed = config["trainer"], config["seed"]
     _quieten()
     pl.seed_everything(seed, verbose=False)
-    classifier = Classifier(
-        network=config["model"],
-        input_shape=list(data.input_shape),
-        classes=data.classes,
-        shift=data.shift,
-        scale=data.scale,
-        optimizer=config["optimizer"],
-        scheduler=config["scheduler"],
-        class_weights=_balanced(data) if keys["class_weights"] == "balanced" else None,
-        label_smoothing=keys["label_smoothing"],
-    )
-    runtime = choose_runtime(
-        keys["accelerator"],
-        keys["precision"],
-        keys["channels_last"],
-        classifier,
-        data.input_shape[1] * data.input_shape[2],
-    )
+    classifier = _classifier(data, config)
+    _, height, width = data.input_shape
+    runtime = choose_runtime(keys["accelerator"], keys["precision"], keys["channels_last"], classifier, height * width)
     if runtime.channels_last:
         classifier.to(memory_format=torch.channels_last)
     train = ImageBatches(data.train, data.augment, seed)
-    gpu = runtime.accelerator == "gpu"
-    loading = {"batch_size": keys["batch_size"], "pin_memory": gpu}
+    loading = {"batch_size": keys["batch_size"], "pin_memory": runtime.accelerator == "gpu"}
     history = History(on_metrics)
-    callbacks = _callbacks(folder, config["callbacks"])
-    trainer = pl.Trainer(
-        accelerator=runtime.accelerator,
-        devices=1,
-        precision=runtime.lightning_precision,  # type: ignore[arg-type]
-        max_epochs=keys["max_epochs"],
-        gradient_clip_val=keys["gradient_clip"],
-        deterministic=keys["deterministic"],
-        callbacks=[*callbacks.values(), Progress()],
-        logger=history,
-        log_every_n_steps=1_000_000,  # metrics are those of whole epochs
-        num_sanity_val_steps=0,
-        enable_model_summary=False,
-        plugins=[_CheckpointFiles()],
-    )
+    trainer = _trainer(folder, config, runtime, history)
     start = time.perf_counter()
     trainer.fit(
         classifier,
@@ -137,14 +108,50 @@ def fit(folder: Path, data: TrainingData, config: Mapping[str, Any], on_metrics:
         make_loader(ImageBatches([data.validation]), **loading),
     )
     seconds = time.perf_counter() - start
-    best_epoch = _best_epoch(history.rows, config["callbacks"]["monitor"], config["callbacks"]["mode"])
+    monitor = config["callbacks"]["monitor"]
+    best_epoch = _best_epoch(history.rows, monitor, config["callbacks"]["mode"])
     return Fitted(
         history=history.rows,
         best_epoch=best_epoch,
-        best_value=history.rows[best_epoch][config["callbacks"]["monitor"]],
+        best_value=history.rows[best_epoch][monitor],
         stopped_early=len(history.rows) < keys["max_epochs"],
         runtime=runtime,
         images_per_second=len(train) * len(history.rows) / seconds,
+    )
+
+
+def _classifier(data: TrainingData, config: Mapping[str, Any]) -> Classifier:
+    keys = config["trainer"]
+    described = {
+        "network": config["model"],
+        "input_shape": data.input_shape,
+        "classes": data.classes,
+        "shift": data.shift,
+        "scale": data.scale,
+        "optimizer": config["optimizer"],
+        "scheduler": config["scheduler"],
+        "class_weights": _balanced(data) if keys["class_weights"] == "balanced" else None,
+        "label_smoothing": keys["label_smoothing"],
+    }
+    # Through JSON, so that equal configurations give equal bytes: pickle writes a text that two places share only once.
+    return Classifier(**json.loads(json.dumps(described)))
+
+
+def _trainer(folder: Path, config: Mapping[str, Any], runtime: Runtime, history: History) -> pl.Trainer:
+    keys = config["trainer"]
+    return pl.Trainer(
+        accelerator=runtime.accelerator,
+        devices=1,
+        precision=runtime.lightning_precision,  # type: ignore[arg-type]
+        max_epochs=keys["max_epochs"],
+        gradient_clip_val=keys["gradient_clip"],
+        deterministic=keys["deterministic"],
+        callbacks=[*_callbacks(folder, config["callbacks"]).values(), Progress()],
+        logger=history,
+        log_every_n_steps=1_000_000,  # metrics are those of whole epochs
+        num_sanity_val_steps=0,
+        enable_model_summary=False,
+        plugins=[_CheckpointFiles()],
     )
 
 
