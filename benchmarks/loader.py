@@ -134,7 +134,7 @@ def main() -> None:
     print_table(
         f"Loading {arguments.images:,} images of {SIDE}x{SIDE}x1 in batches of {BATCH_SIZE}, median of "
         f"{arguments.repetitions}. {machine()}",
-        ("batches", "ours, images/s", "per-sample Dataset, images/s", "ratio", "ratio by turn"),
+        ("batches", "ours, images/s", "per-sample Dataset, images/s", "ours / per-sample", "by turn"),
         rows,
         ("", ",.0f", ",.0f", ".1f", ""),
     )

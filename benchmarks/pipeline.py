@@ -4,11 +4,13 @@
 
 Ours is ``dvc repro`` in a fresh copy of the project: the files of the working tree that git does not ignore, in a
 repository of their own with one commit, without a DVC cache, runs, or anything that the pipeline writes. The stages
-import the copy's code, so that an edit in the project meanwhile changes nothing. It starts a process for each stage, keeps a history of every file, and logs the run to a new MLflow database. The
-yardstick is ``plain_pipeline.py``, one process without any of that, from the same resolved configuration. Both are
-timed as subprocesses from start to end, imports included, in turns and in the same environment. The making of the
-copy, and the composing of the configuration for the yardstick, do not count; nor does a first run of each, after which
-the libraries' files are in memory for both.
+import the copy's code, so that an edit in the project meanwhile changes nothing. Ours starts a process for each stage,
+keeps a history of every file, and logs the run to a new MLflow database. The yardstick is ``plain_pipeline.py``, one
+process without any of that, from the same resolved configuration.
+
+Both are timed as subprocesses from start to end, imports included, in turns and in the same environment. The making of
+the copy and the composing of the configuration for the yardstick do not count; nor does a first run of each, after
+which the libraries' files are in memory for both.
 
 Choose the built-in digits in ``params.yaml`` for it.
 """
@@ -127,7 +129,7 @@ def main() -> None:
     ]
     print_table(
         f"The whole pipeline on the digits, median of {arguments.repetitions}. {machine()}",
-        ("measured", "dvc repro", "plain script", "ratio", "ratio by turn"),
+        ("measured", "dvc repro", "plain script", "dvc repro / plain script", "by turn"),
         rows,
         ("", ".4g", ".4g", ".2f", ""),
     )

@@ -39,9 +39,10 @@ class Project:
         return done.stdout
 
     def environment(self, more: Mapping[str, str] | None = None) -> dict[str, str]:
-        """The environment of a user: the commands of this Python in front, no tracking server."""
+        """The environment of a user: the commands of this Python in front, no tracking server, the copy's own code."""
         environment = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
         environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
+        environment["PYTHONPATH"] = str(self.root / "src")
         return {**environment, **(more or {})}
 
     def repro(self, *arguments: str, status: int = 0) -> list[str]:

@@ -115,6 +115,7 @@ def test_no_value_stands_both_in_conf_and_in_params() -> None:
         ("~model.dropout", ["model.dropout", "must be given"]),
         ("+augment.transforms.rotate.degrees=3", ["augment.transforms.rotate.degrees", "limit"]),
         # combinations
+        ("trainer.batch_size=2", ["trainer.batch_size", "3 or more with batch normalization", "2"]),
         ("augment.online=true", ["augment.online", "copies", "2"]),
         ("data.split={validation:0.5,test:0.5}", ["data.split", "below 1", "0.5 and 0.5"]),
         ("callbacks.best=null", ["callbacks.best", "ModelCheckpoint", "null"]),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -142,9 +143,15 @@ def test_the_logits_of_an_image_do_not_depend_on_its_batch(name: str) -> None:
         torch.testing.assert_close(network(images[index : index + 1])[0], together[index])
 
 
-@pytest.mark.filterwarnings("error")
 def test_an_even_kernel_with_same_padding_gives_no_warning() -> None:
-    assert cnn(kernel_size=2)(pixels()).shape == (5, CLASSES)
+    always = torch.is_warn_always_enabled()
+    torch.set_warn_always(True)  # By default torch warns once in a process, maybe in another test.
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert cnn(kernel_size=2)(pixels()).shape == (5, CLASSES)
+    finally:
+        torch.set_warn_always(always)
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)

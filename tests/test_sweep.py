@@ -6,8 +6,9 @@ import json
 from itertools import product
 
 import pytest
-from conftest import Project
 from mlflow.entities import Run
+
+from conftest import Project
 from test_pipeline import runs_of, store_of
 
 pytestmark = pytest.mark.slow

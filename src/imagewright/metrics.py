@@ -22,7 +22,8 @@ __all__ = ["epoch_metrics", "score"]
 def epoch_metrics(num_classes: int) -> dict[str, Metric]:
     """Running loss and accuracy of an epoch; the loss is weighted by the size of each batch."""
     return {
-        "loss": MeanMetric(),
+        # By default, batches whose loss is not a number are left out, and a ruined epoch looks like a good one.
+        "loss": MeanMetric(nan_strategy=float("nan")),
         "accuracy": MulticlassAccuracy(num_classes, average="micro", validate_args=False),
     }
 

@@ -62,7 +62,7 @@ def build(section: str, node: Mapping[str, Any], *args: Any, **kwargs: Any) -> A
     keys = {key: value for key, value in node.items() if key != "_target_"}
     try:
         return factory(*args, **kwargs, **keys)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, NotImplementedError) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(f"{section}: {node['_target_']} does not take the keys {keys}: {reason}") from error
 

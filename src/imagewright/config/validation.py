@@ -18,6 +18,8 @@ __all__ = ["Config", "validate"]
 
 Config = dict[str, Any]
 
+# The batches of an epoch differ by one image at most, so the smallest of them then has two.
+_LEAST_BATCH = 3
 _TYPE_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
 
 
@@ -168,6 +170,13 @@ def _check_combinations(config: Config) -> None:
         if config["callbacks"].get(name) is None:
             raise ConfigError(f"callbacks.{name}: must be a ModelCheckpoint, got null; the pipeline hands it on")
     model = config["model"]
+    if config["trainer"]["batch_size"] < _LEAST_BATCH and (
+        model.get("batch_norm") or model["_target_"].endswith("ResNet")
+    ):
+        raise ConfigError(
+            f"trainer.batch_size: must be {_LEAST_BATCH} or more with batch normalization, got "
+            f"{config['trainer']['batch_size']}; of a single image no variance can be taken"
+        )
     if model["_target_"].endswith(".CNN"):
         geometry = ("channels", "kernel_size", "stride", "padding", "pooling", "pool_size")
         shapes.cnn_sizes(tuple(config["data"]["image_size"]), **{name: model[name] for name in geometry})

@@ -45,7 +45,7 @@ class Policy:
             ConfigError: Albumentations does not know a transform or one of its keys or values.
         """
         # A transform with probability 0 never acts, but would be asked for every image.
-        nodes = {name: node for name, node in transforms.items() if node is not None and node.get("p", 0.5) > 0}
+        nodes = {name: node for name, node in transforms.items() if node is not None and node.get("p", 0.5) != 0}
         self._compose = albumentations.Compose([_transform(name, node) for name, node in nodes.items()])
 
     def __call__(self, images: Images, seed: Sequence[int]) -> Images:
@@ -66,6 +66,10 @@ class Policy:
                 raise ConfigError(
                     f"augment.transforms: must keep the size of the images, {image.shape} became {drawn.shape}; "
                     f"leave out what crops or resizes"
+                )
+            if drawn.dtype != np.uint8:
+                raise ConfigError(
+                    f"augment.transforms: must keep images uint8, got {drawn.dtype}; leave out what normalizes"
                 )
             variants[row] = drawn
         return variants
@@ -106,13 +110,13 @@ def write_copies(
         the number of variants written since the last time.
     """
     images, labels = read_split(source)
+    policy = Policy(transforms)  # also where workers build their own: here, what is wrong with it is said in one line
     chunks = [(copy, start) for copy in range(copies) for start in range(0, len(images), CHUNK)]
     with ArrayWriter(folder, (copies * len(images), *images.shape[1:])) as writer:
         writer.labels[:] = np.tile(labels, copies)
         if processes is None:
             processes = 1 if copies * len(images) < WORTH_PROCESSES else os.cpu_count() or 1
         if processes == 1 or not chunks:
-            policy = Policy(transforms)
             for chunk in chunks:
                 yield _draw(policy, images, writer.images, chunk, seed)
             return

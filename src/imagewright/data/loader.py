@@ -125,4 +125,6 @@ def make_loader(
         num_workers=workers,
         persistent_workers=workers > 0,
         pin_memory=pin_memory,
+        # The loader draws seeds for its workers, and must not draw them from the generator that dropout uses.
+        generator=torch.Generator().manual_seed(seed),
     )

@@ -43,7 +43,7 @@ def assign_splits(
     every = np.arange(len(targets))
     try:
         rest, test_rows = train_test_split(every, test_size=test, stratify=targets, random_state=seed)
-        train_rows, validation_rows = train_test_split(
+        _, validation_rows = train_test_split(
             rest, test_size=validation / (1 - test), stratify=targets[rest], random_state=seed
         )
     except ValueError as error:
@@ -54,8 +54,12 @@ def assign_splits(
     splits = np.full(len(targets), "train", dtype=object)
     splits[validation_rows] = "validation"
     splits[test_rows] = "test"
-    present = np.bincount(targets[train_rows], minlength=len(classes))
-    if present.min() == 0:
-        missing = classes[int(present.argmin())]
-        raise DataError(f"data.split: no training image is left of class {missing!r}; make the other shares smaller")
+    for split in SPLITS:
+        present = np.bincount(targets[splits == split], minlength=len(classes))
+        for name, count, drawn in zip(classes, counts, present, strict=True):
+            if drawn == 0:
+                raise DataError(
+                    f"data.split: none of the {count} images of class {name!r} falls to {split}; add images, leave the "
+                    f"class out, or choose other shares than validation {validation:g} and test {test:g}"
+                )
     return [str(split) for split in splits]

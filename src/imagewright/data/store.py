@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 __all__ = ["COLUMNS", "ArrayWriter", "read_classes", "read_split", "write_store"]
 
+# Bytes of the header of an array file, and so of a file without content.
+_MAPPABLE = 128
 COLUMNS = ("path", "sha256", "label", "class", "split", "row", "height", "width", "channels", "notes")
 
 
@@ -129,19 +131,25 @@ def read_split(folder: Path) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int6
     Raises:
         DataError: the arrays are missing or do not belong together.
     """
-    try:
-        images: npt.NDArray[Any] = np.load(folder / "images.npy", mmap_mode="r")
-    except ValueError:  # An empty array cannot be mapped.
-        images = np.load(folder / "images.npy")
-    except FileNotFoundError as error:
-        raise DataError(f"{folder}: has no images.npy; run `dvc repro` first") from error
-    labels = np.load(folder / "labels.npy")
+    images, labels = (_read_array(folder / f"{name}.npy") for name in ("images", "labels"))
     if images.dtype != np.uint8 or images.ndim != 4 or len(images) != len(labels):
         raise DataError(
             f"{folder}: images must be uint8 (N, H, W, C) with N labels, got {images.dtype} {images.shape} with "
             f"{len(labels)} labels; run `dvc repro` again"
         )
     return images, labels
+
+
+def _read_array(path: Path) -> npt.NDArray[Any]:
+    try:
+        # An empty array cannot be mapped, and labels are small.
+        mapped = path.name == "images.npy" and path.stat().st_size > _MAPPABLE
+        array: npt.NDArray[Any] = np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
+    except FileNotFoundError as error:
+        raise DataError(f"{path.parent}: has no {path.name}; run `dvc repro` first") from error
+    except (ValueError, EOFError) as error:
+        raise DataError(f"{path}: is no whole array ({error}); run `dvc repro` again") from error
+    return array
 
 
 def read_classes(folder: Path) -> list[str]:

@@ -16,8 +16,8 @@ class CNN(nn.Module):
     """Blocks of convolution, pooling, batch norm and activation, then a head.
 
     The pooling stands before batch norm and activation, which then work on a quarter of the pixels. With max pooling
-    the result is the same as in the usual order for every positive batch norm weight, since both that and the
-    activation keep the order of values; ``docs/benchmarks.md`` has the gain in speed.
+    and an activation that keeps the order of values (all but gelu and silu), a trained network gives the same as in the
+    usual order for every positive weight of the batch norm. ``docs/benchmarks.md`` has the gain in speed.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class CNN(nn.Module):
         inputs = input_shape[0]
         blocks: list[nn.Module] = []
         for filters in channels:
-            layers: list[nn.Module] = [_convolution(inputs, filters, kernel_size, stride, padding, bias=not batch_norm)]
+            layers = _convolution(inputs, filters, kernel_size, stride, padding, bias=not batch_norm)
             if pooling != "none":
                 layers.append(nn.MaxPool2d(pool_size) if pooling == "max" else nn.AvgPool2d(pool_size))
             if batch_norm:
@@ -81,7 +81,14 @@ class CNN(nn.Module):
         return logits
 
 
-def _convolution(inputs: int, filters: int, kernel_size: int, stride: int, padding: Padding, bias: bool) -> nn.Conv2d:
+def _convolution(
+    inputs: int, filters: int, kernel_size: int, stride: int, padding: Padding, bias: bool
+) -> list[nn.Module]:
+    if padding == "same" and kernel_size % 2 == 0:
+        # Uneven, as torch's own "same" does it, which copies the image with a warning.
+        before, after = (kernel_size - 1) // 2, kernel_size // 2
+        pad = nn.ZeroPad2d((before, after, before, after))
+        return [pad, nn.Conv2d(inputs, filters, kernel_size, stride, bias=bias)]
     # torch takes "same" only with stride 1; with an odd kernel the number below gives ceil(size / stride) for all.
-    around = kernel_size // 2 if padding == "same" and kernel_size % 2 else 0 if padding == "valid" else padding
-    return nn.Conv2d(inputs, filters, kernel_size, stride, around, bias=bias)
+    around = {"same": kernel_size // 2, "valid": 0}.get(str(padding), padding)
+    return [nn.Conv2d(inputs, filters, kernel_size, stride, int(around), bias=bias)]

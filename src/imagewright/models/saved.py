@@ -6,6 +6,7 @@ What is loaded here is data: tensors, numbers and texts. No code in a file runs.
 from __future__ import annotations
 
 import pickle
+import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,19 @@ from imagewright.errors import DataError
 from imagewright.models.layers import InputNormalization
 
 __all__ = ["SavedModel", "build_network", "load_model"]
+
+# What torch raises for a file that is cut off, random bytes or something else.
+_BROKEN = (
+    OSError,
+    RuntimeError,
+    EOFError,
+    LookupError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    struct.error,
+    pickle.UnpicklingError,
+)
 
 
 @dataclass(frozen=True)
@@ -69,19 +83,18 @@ def load_model(checkpoint: Path) -> SavedModel:
     try:
         saved = torch.load(checkpoint, map_location="cpu", weights_only=True)
         made, state = saved["hyper_parameters"], saved["state_dict"]
-        network = build_network(
-            made["network"], made["input_shape"], len(made["classes"]), made["shift"], made["scale"]
-        )
+        channels, height, width = made["input_shape"]
+        classes = [str(name) for name in made["classes"]]
+        network = build_network(made["network"], (channels, height, width), len(classes), made["shift"], made["scale"])
         prefix = "network."
         network.load_state_dict(
             {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
         )
     except FileNotFoundError as error:
         raise DataError(f"{checkpoint}: not found; run `dvc repro` first") from error
-    except (OSError, RuntimeError, EOFError, KeyError, TypeError, pickle.UnpicklingError) as error:
+    except _BROKEN as error:
         reason = (str(error) or type(error).__name__).strip().splitlines()[0]
         raise DataError(
             f"{checkpoint}: is no checkpoint that imagewright can load as plain data ({reason}); run `dvc repro` again"
         ) from error
-    channels, height, width = made["input_shape"]
-    return SavedModel(network.eval(), list(made["classes"]), (channels, height, width))
+    return SavedModel(network.eval(), classes, (channels, height, width))

@@ -74,8 +74,11 @@ class Classifier(pl.LightningModule):
         pixels, labels = batch
         logits = self(pixels)
         loss: Tensor = self.loss(logits, labels)
+        # The loss is a mean weighted by the classes' weights, so the mean over an epoch must be, too.
+        weights = self.loss.weight
+        share = len(labels) if weights is None else weights[labels].sum()
         # `update`, not the call: a call would also compute the value of this batch.
-        metrics["loss"].update(loss.detach(), len(labels))
+        metrics["loss"].update(loss.detach(), share)
         metrics["accuracy"].update(logits.detach(), labels)
         return loss
 

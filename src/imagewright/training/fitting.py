@@ -157,13 +157,16 @@ def _trainer(folder: Path, config: Mapping[str, Any], runtime: Runtime, history:
 
 def _best_epoch(history: Mapping[int, Mapping[str, float]], monitor: str, mode: str) -> int:
     """The first of the best epochs, as ModelCheckpoint keeps it."""
-    finite = {epoch: row[monitor] for epoch, row in history.items() if math.isfinite(row[monitor])}
-    if not finite:
-        raise TrainingError(
-            f"{monitor}: is not a finite number in any epoch, so no model is worth keeping; lower optimizer.lr, or set "
-            f"trainer.gradient_clip"
-        )
-    return (min if mode == "min" else max)(finite, key=finite.__getitem__)
+    worst = math.inf if mode == "min" else -math.inf
+    values = {epoch: worst if math.isnan(row[monitor]) else row[monitor] for epoch, row in history.items()}
+    best = (min if mode == "min" else max)(values, key=values.__getitem__)
+    for name in (monitor, "train/loss", "validation/loss"):
+        if not math.isfinite(history[best][name]):
+            raise TrainingError(
+                f"{name}: is not a finite number in the best epoch ({best}), got {history[best][name]}, so no model is "
+                f"worth keeping; lower optimizer.lr, or set trainer.gradient_clip"
+            )
+    return best
 
 
 def _callbacks(folder: Path, section: Mapping[str, Any]) -> dict[str, pl.Callback]:

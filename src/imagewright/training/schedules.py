@@ -30,6 +30,7 @@ def one_cycle(
         pct_start=warmup,
         div_factor=start_divisor,
         final_div_factor=end_divisor,
+        cycle_momentum=False,  # it would overwrite optimizer.momentum or optimizer.betas
     )
 
 
