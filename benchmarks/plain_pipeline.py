@@ -158,6 +158,7 @@ def train_network(
         pct_start=cycle["warmup"],
         div_factor=cycle["start_divisor"],
         final_div_factor=cycle["end_divisor"],
+        cycle_momentum=False,
     )
     loss_function = nn.CrossEntropyLoss(label_smoothing=trainer["label_smoothing"])
     stopping = config["callbacks"]["early_stopping"]

@@ -22,9 +22,8 @@ CUDA = re.compile(r"^(nvidia-[\w-]+|cuda-[\w-]+|triton)==", re.MULTILINE)
 def resolve(out: Path, *options: str) -> None:
     """Write the resolution to ``out``, whose present content is preferred."""
     command = ["uv", "pip", "compile", "--quiet", "--universal", "--python-version", "3.11", "--extra", "dev"]
-    subprocess.run(
-        [*command, "--no-header", "--no-annotate", *options, "pyproject.toml", "--output-file", out], cwd=ROOT, check=True
-    )
+    shape = ["--no-header", "--no-annotate", "--output-file", str(out)]
+    subprocess.run([*command, *shape, *options, "pyproject.toml"], cwd=ROOT, check=True)
 
 
 def main() -> None:
