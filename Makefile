@@ -2,8 +2,9 @@
 
 PYTHON ?= python3
 VENV := .venv
+BIN := $(VENV)/bin
 # DVC runs `python` from the PATH, so that the stages use this environment.
-export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+export PATH := $(CURDIR)/$(BIN):$(PATH)
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
@@ -18,29 +19,29 @@ setup: $(INSTALLED) ## Create .venv with the pinned dependencies
 $(INSTALLED): requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14) and "error: Python 3.11, 3.12 or 3.13 is needed, got " + sys.version.split()[0] + "; name another with PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
 
 repro: $(INSTALLED) ## Run the pipeline (what a change touches), then show the test scores
-	dvc repro
-	imagewright summary
+	$(BIN)/dvc repro
+	$(BIN)/imagewright summary
 
 test: $(INSTALLED) ## Run the whole test suite
-	python -m pytest
+	$(BIN)/python -m pytest
 
 check: $(INSTALLED) ## Check format, lint, types and import layers
-	ruff format --check .
-	ruff check .
-	mypy
-	lint-imports
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 ui: $(INSTALLED) ## Open the MLflow UI on this machine (http://127.0.0.1:5000)
-	imagewright ui
+	$(BIN)/imagewright ui
 
 lock: $(INSTALLED) ## Renew requirements.lock from pyproject.toml (needs the network)
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check uv
-	python tools/lock.py
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/python tools/lock.py
 
 clean: ## Remove .venv and what the pipeline wrote; runs (mlruns, runs) and images stay
 	rm -rf $(VENV) data/prepared data/normalized data/augmented models reports config.yaml dvc.lock

@@ -29,6 +29,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
+
 from turns import machine, pair, print_table, take_turns
 
 # Nothing of imagewright is imported: it sets environment variables, which the yardstick would inherit.

@@ -87,7 +87,7 @@ def test_no_value_stands_both_in_conf_and_in_params() -> None:
         ("model.dropout=1.5", ["model.dropout", "below 1", "1.5"]),
         ("trainer.batch_size=0", ["trainer.batch_size", "1 or more", "0"]),
         ("trainer.label_smoothing=-0.1", ["trainer.label_smoothing", "0 or more", "-0.1"]),
-        ("seed=-1", ["seed", "0 or more", "-1"]),
+        ("seed=-1", ["seed", "from 0 to 4294967295", "-1"]),
         ("model.kernel_size=0", ["model.kernel_size", "1 or more", "0"]),
         ("model.stride=0", ["model.stride", "1 or more", "0"]),
         ("model.padding=-1", ["model.padding", "'same', 'valid'", "-1"]),
@@ -185,6 +185,10 @@ def test_an_optimizer_of_torch_without_a_schema_can_be_added_but_nothing_is_buil
         "hydra:\n  launcher:\n    _target_: os.system\n",
         "hydra:\n  job_logging:\n    handlers:\n      mine:\n        (): os.system\n",
         "hydra.launcher:\n  _target_: subprocess.Popen\n",
+        "hydra:\n  job:\n    env_set:\n      PATH: elsewhere\n",
+        "hydra:\n  launcher:\n    setup: [rm -r x]\n",
+        "# @package hydra.callbacks.mine\n_target_: os.system\n",
+        "defaults:\n  - /tracking@hydra.callbacks.mine: mlflow\n",
     ],
 )
 def test_a_file_of_conf_cannot_make_hydra_run_code(tmp_path: Path, content: str) -> None:
@@ -207,6 +211,7 @@ def test_a_file_of_conf_cannot_make_hydra_run_code(tmp_path: Path, content: str)
         ({"override": {"optimizer.lr": "fast"}}, ["optimizer.lr", "above 0", "'fast'"]),
         ({"override": {"modle.dropout": 0.5}}, ["modle", "did you mean 'model'?"]),
         ({"override": {"model": 3}}, ["model"]),
+        ({"override": {"seed": 2**32}}, ["seed", "from 0 to 4294967295", "4294967296"]),
         ({"override": {"hydra.run.dir": "x"}}, ["hydra.run.dir", "command line"]),
         ({"override": {"optimizer.lr": "${nowhere}"}}, ["optimizer.lr", "nowhere"]),
     ],
@@ -296,13 +301,14 @@ def test_compose_ends_with_status_2_and_one_line_and_leaves_the_last_configurati
         (["-m", "model=cnn,cmn"], "did you mean 'cnn'?"),
         (["-m", "model.droput=0.1,0.2"], "did you mean 'dropout'?"),
         (["hydra/launcher=jobli"], "jobli"),
+        (["hydra.mode=MULTIRUN"], "the flag -m"),
     ],
 )
 def test_a_wrong_word_for_train_ends_with_status_2_and_one_line(
     fresh: Project, arguments: list[str], words: str
 ) -> None:
     printed = fresh.run("imagewright", "train", *arguments, status=2)
-    errors = [line for line in printed.splitlines() if line.startswith("error: ")]
-    assert len(errors) == 1
-    assert words in errors[0]
-    assert "Traceback" not in printed
+    (line,) = printed.splitlines()
+    assert line.startswith("error: ")
+    assert words in line
+    assert not (fresh.root / "mlruns").exists() or "-m" in arguments

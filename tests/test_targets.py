@@ -125,3 +125,17 @@ def test_keys_that_the_target_does_not_take_are_refused_by_name(keys: dict[str, 
 def test_an_argument_is_accepted_if_the_signature_has_it() -> None:
     assert accepts("optimizer", {"_target_": "torch.optim.AdamW"}, "fused")
     assert not accepts("optimizer", {"_target_": "torch.optim.Rprop"}, "fused")
+
+
+@pytest.mark.parametrize(
+    ("section", "target"),
+    [
+        ("model", "imagewright.models.saved.Path"),
+        ("model", "imagewright.models.saved.Mapping"),
+        ("scheduler", "imagewright.training.schedules.math"),
+        ("optimizer", "torch.optim.Any"),
+    ],
+)
+def test_what_a_module_only_imports_cannot_be_named(section: str, target: str) -> None:
+    with pytest.raises(ConfigError, match=r"does not exist|is not defined there"):
+        build(section, {"_target_": target})

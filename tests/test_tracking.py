@@ -161,6 +161,18 @@ def test_a_store_that_cannot_be_opened_is_an_error_that_names_it(
         open_store(tmp_path)
 
 
+def test_a_server_that_does_not_answer_is_an_error_that_does_not_tell_its_password(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket() as taken:  # a port at which nobody listens
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://me:secret@127.0.0.1:{port}")
+        with pytest.raises(TrackingError, match=rf"http://127\.0\.0\.1:{port} cannot be used") as refused:
+            open_store(tmp_path)
+    assert "secret" not in str(refused.value)
+
+
 def test_a_queued_experiment_of_dvc_logs_to_the_project_that_queued_it(tmp_path: Path) -> None:
     assert home(tmp_path / ".dvc" / "tmp" / "exps" / "tmpabc") == tmp_path
     assert home(tmp_path) == tmp_path

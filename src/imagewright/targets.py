@@ -77,6 +77,11 @@ def _find(section: str, node: Mapping[str, Any]) -> Any:
     check(section, target, f"{section}._target_")
     module, _, name = str(target).rpartition(".")
     try:
-        return getattr(importlib.import_module(module), name)
+        found = getattr(importlib.import_module(module), name)
     except (ModuleNotFoundError, AttributeError) as error:
         raise ConfigError(f"{section}: _target_ {target} does not exist ({error}); check its spelling") from error
+    # A module also has what it imports from elsewhere.
+    package = str(getattr(found, "__module__", "")).split(".")[0]
+    if not callable(found) or package != module.split(".")[0]:
+        raise ConfigError(f"{section}: _target_ {target} is not defined there; name a class of {module} itself")
+    return found

@@ -35,7 +35,7 @@ def run(app: Callable[[], Any], root: Path, folder: Path, experiment: str, comma
         try:
             app()
         except BaseException:
-            if not _results(folder):
+            if not any(path.is_dir() for path in folder.iterdir()):  # no job has begun
                 parent.discard()
             raise
         finally:
@@ -60,8 +60,8 @@ def run(app: Callable[[], Any], root: Path, folder: Path, experiment: str, comma
 
 
 def _results(folder: Path) -> list[dict[str, Any]]:
-    paths = sorted(folder.glob(f"*/{RESULT}"), key=lambda path: path.parent.name)
-    return [json.loads(path.read_text("utf-8")) for path in paths]
+    results = [json.loads(path.read_text("utf-8")) for path in folder.rglob(RESULT)]
+    return sorted(results, key=lambda result: int(result["job"]))
 
 
 def _sorted(finished: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import hydra
 
-from imagewright.cli import sweep
-from imagewright.cli.job import run_job
+from imagewright.cli.job import SWEEP, run_job
 from imagewright.config.composition import PRIMARY, compose_config, hydra_errors, register_primary
 from imagewright.config.hydra_node import check_hydra_files
+from imagewright.errors import ConfigError
 from imagewright.stages.project import find_project
 
 __all__ = ["run"]
@@ -49,15 +49,24 @@ def run(arguments: Sequence[str]) -> int:
         if any(flag.split("=")[0] in _SHOW for flag in flags):
             app()
             return 0
+        if not _is_multirun(flags, given):
+            compose_config(conf, params, given)  # what is wrong is said before a folder is made
+            _folder_for(given, "hydra.run.dir")
+            app()
+            return 0
+        from imagewright.cli import sweep  # imports MLflow, which takes a second
+
         command = shlex.join(["imagewright", "train", *arguments])
-        if "-m" in flags or "--multirun" in flags:
-            tracking = compose_config(conf, params, [part for part in given if part.startswith("tracking")])["tracking"]
-            register_primary(conf, params, given)
-            folder = _folder_for(given, "hydra.sweep.dir")
-            return sweep.run(app, project.root, folder, tracking["experiment"], command)
-        _folder_for(given, "hydra.run.dir")
-        app()
-    return 0
+        experiment = [part for part in given if part.lstrip("+").startswith("tracking") and "," not in part]
+        tracking = compose_config(conf, params, experiment)["tracking"]
+        register_primary(conf, params, given)
+        return sweep.run(app, project.root, _folder_for(given, "hydra.sweep.dir"), tracking["experiment"], command)
+
+
+def _is_multirun(flags: Sequence[str], given: Sequence[str]) -> bool:
+    if any(part.lstrip("+").startswith("hydra.mode=") for part in given):
+        raise ConfigError("hydra.mode: a sweep is asked for by the flag -m; leave the key out")
+    return any(flag == "-m" or (len(flag) > 2 and "--multirun".startswith(flag)) for flag in flags)
 
 
 def _is_override(argument: str) -> bool:
@@ -69,15 +78,19 @@ def _folder_for(given: Sequence[str], key: str) -> Path:
     """The folder that the command line names under ``key``, or a new one, which is added to it."""
     for part in given:
         if part.startswith(f"{key}="):
-            return Path(part.removeprefix(f"{key}=")).resolve()
+            folder = Path(part.removeprefix(f"{key}="))
+            if "$" in part or (folder / SWEEP).exists():
+                raise ConfigError(f"{key}: must be the path of a new folder, got {str(folder)!r}; give another one")
+            return folder.resolve()
     name = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     number = 1
     while True:
-        folder = Path("runs", name if number == 1 else f"{name}_{number}").resolve()
+        # Relative, since the path of the project may hold what Hydra's grammar takes for something else.
+        folder = Path("runs", name if number == 1 else f"{name}_{number}")
         try:
             folder.mkdir(parents=True)
         except FileExistsError:
             number += 1
             continue
         sys.argv.append(f"{key}={folder}")
-        return folder
+        return folder.resolve()

@@ -62,6 +62,8 @@ class Choices:
 
 def groups(conf: Path) -> dict[str, list[str]]:
     """Group -> its options: the folders of ``conf`` and the files in each."""
+    if not conf.is_dir():
+        raise ConfigError(f"{conf}: is no folder; name the one of the groups")
     return {
         folder.name: sorted(path.stem for path in folder.glob("*.yaml"))
         for folder in sorted(conf.iterdir())

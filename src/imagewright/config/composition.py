@@ -54,7 +54,7 @@ def hydra_errors(conf: Path) -> Iterator[None]:
     """Turn what Hydra says of a wrong configuration into one line with the valid names."""
     try:
         yield
-    except (HydraException, OmegaConfBaseException, YAMLError) as error:
+    except (HydraException, OmegaConfBaseException, YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(_explain(error, conf)) from error
     except ValueError as error:
         if not _raised_in_hydra(error):

@@ -116,6 +116,9 @@ class Augment:
     transforms: Annotated[Any, Rule("a mapping of names to transforms", lambda value: isinstance(value, dict))]
 
 
+_OPENCV = Rule("a number of OpenCV from 0 to 4", lambda value: 0 <= value <= 4)
+
+
 @dataclass
 class Transform:
     _target_: str
@@ -125,8 +128,8 @@ class Transform:
 @dataclass
 class Rotate(Transform):
     limit: Annotated[float, Rule("degrees from 0 to 180", lambda value: 0 <= value <= 180)]
-    interpolation: Annotated[int, whole(0)]
-    border_mode: Annotated[int, whole(0)]
+    interpolation: Annotated[int, _OPENCV]
+    border_mode: Annotated[int, _OPENCV]
     fill: Annotated[float, Rule("a pixel value from 0 to 255", lambda value: 0 <= value <= 255)]
 
 
@@ -136,14 +139,16 @@ class Affine(Transform):
         list[float], interval(Rule("from -1 to 1", lambda value: -1 <= value <= 1), of="shares of the image")
     ]
     scale: Annotated[list[float], interval(above(0), of="factors")]
-    interpolation: Annotated[int, whole(0)]
-    border_mode: Annotated[int, whole(0)]
+    interpolation: Annotated[int, _OPENCV]
+    border_mode: Annotated[int, _OPENCV]
     fill: Annotated[float, Rule("a pixel value from 0 to 255", lambda value: 0 <= value <= 255)]
 
 
 @dataclass
 class GaussianBlur(Transform):
-    blur_limit: Annotated[int, Rule("0, or an odd kernel size in pixels", lambda value: value == 0 or value % 2 == 1)]
+    blur_limit: Annotated[
+        int, Rule("0, or an odd kernel size in pixels", lambda value: value == 0 or (value > 0 and value % 2 == 1))
+    ]
     sigma_limit: Annotated[list[float], interval(at_least(0), of="standard deviations in pixels")]
 
 
@@ -308,7 +313,7 @@ class Tracking:
 class Root:
     """What stands beside the sections."""
 
-    seed: Annotated[int, whole(0)]
+    seed: Annotated[int, Rule("a whole number from 0 to 4294967295", lambda value: 0 <= value < 2**32)]
 
 
 # Sections of fixed shape.

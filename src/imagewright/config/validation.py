@@ -169,6 +169,9 @@ def _check_combinations(config: Config) -> None:
     for name in ("best", "last"):
         if config["callbacks"].get(name) is None:
             raise ConfigError(f"callbacks.{name}: must be a ModelCheckpoint, got null; the pipeline hands it on")
+    for name in ("image_size", "channels", "split"):
+        if name not in config["data"]:
+            raise ConfigError(f"data.{name}: must be given, got nothing; every source has this key")
     model = config["model"]
     if config["trainer"]["batch_size"] < _LEAST_BATCH and (
         model.get("batch_norm") or model["_target_"].endswith("ResNet")

@@ -10,6 +10,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from pathlib import Path
 from typing import Any
 
+import joblib
 import numpy as np
 import numpy.typing as npt
 
@@ -115,7 +116,7 @@ def write_copies(
     with ArrayWriter(folder, (copies * len(images), *images.shape[1:])) as writer:
         writer.labels[:] = np.tile(labels, copies)
         if processes is None:
-            processes = 1 if copies * len(images) < WORTH_PROCESSES else os.cpu_count() or 1
+            processes = 1 if copies * len(images) < WORTH_PROCESSES else min(len(chunks), joblib.cpu_count())
         if processes == 1 or not chunks:
             for chunk in chunks:
                 yield _draw(policy, images, writer.images, chunk, seed)

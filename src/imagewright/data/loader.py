@@ -7,7 +7,7 @@ whole batch, which are taken from the packed array at once; pixels stay uint8 un
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -34,13 +34,21 @@ class Batch(NamedTuple):
 class ImageBatches(Dataset[tuple[Tensor, Tensor]]):
     """Packed arrays, read by whole batches; several arrays count as one after the other."""
 
-    def __init__(self, arrays: Sequence[Arrays], augment: Augment | None = None, seed: int = 0) -> None:
+    def __init__(
+        self,
+        arrays: Sequence[Arrays],
+        augment: Augment | None = None,
+        seed: int = 0,
+        *,
+        channels_last: bool = True,
+    ) -> None:
         """Put the arrays one after the other.
 
         Args:
         arrays: images and labels; all of the same H, W and C.
         augment: draws a variant of each image of a batch, or None.
         seed: of these draws, together with the epoch and the number of the batch.
+        channels_last: memory order of the batches; the other one costs a copy.
         """
         filled = [(images, labels) for images, labels in arrays if len(labels)]
         # A plain view: taking rows of numpy's memmap class costs more, for nothing that is needed here.
@@ -49,17 +57,20 @@ class ImageBatches(Dataset[tuple[Tensor, Tensor]]):
         self._starts = np.cumsum([0, *(len(labels) for _, labels in filled)])
         self._augment = augment
         self._seed = seed
+        self._channels_last = channels_last
 
     def __len__(self) -> int:
         return len(self._labels)
 
     def __getitem__(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Images, uint8 (B, C, H, W) in channels-last memory order, and labels, int64 (B,)."""
+        """Images, uint8 (B, C, H, W), and labels, int64 (B,)."""
         images = self._take(batch.rows)
         if self._augment is not None:
             images = self._augment(images, (self._seed, batch.epoch, batch.number))
         # The arrays are (H, W, C) in memory, so this view is channels last at no cost.
-        return torch.from_numpy(images).permute(0, 3, 1, 2), torch.from_numpy(self._labels.take(batch.rows))
+        pixels = torch.from_numpy(images).permute(0, 3, 1, 2)
+        labels = torch.from_numpy(self._labels.take(batch.rows))
+        return pixels if self._channels_last else pixels.contiguous(), labels
 
     def _take(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
         if len(self._images) == 1:
@@ -99,6 +110,11 @@ class _BatchSampler(Sampler[Batch]):
             yield Batch(self._epoch, number, part)
 
 
+def _as_it_is(batch: Any) -> Any:
+    """Batches are tensors already."""
+    return batch
+
+
 def make_loader(
     batches: ImageBatches,
     batch_size: int,
@@ -125,6 +141,7 @@ def make_loader(
         num_workers=workers,
         persistent_workers=workers > 0,
         pin_memory=pin_memory,
+        collate_fn=_as_it_is,
         # The loader draws seeds for its workers, and must not draw them from the generator that dropout uses.
         generator=torch.Generator().manual_seed(seed),
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 __all__ = ["draw_preview"]
 
@@ -23,23 +24,34 @@ def draw_preview(path: Path, originals: Images, variants: Sequence[Images], name
         variants: as many arrays of the same shape as there are columns.
         names: class of each image.
     """
-    rows, columns = len(originals), 1 + len(variants)
-    figure = Figure(figsize=(1.1 * columns + 1.0, 1.1 * rows + 0.8), layout="constrained")
-    grid = figure.subplots(rows, columns, squeeze=False)
-    for row in range(rows):
-        for column, images in enumerate([originals, *variants]):
-            axes = grid[row, column]
-            pixels = images[row]
-            axes.imshow(pixels[..., 0] if pixels.shape[-1] == 1 else pixels, cmap="gray", vmin=0, vmax=255)
-            axes.set_xticks([])
-            axes.set_yticks([])
-            for spine in axes.spines.values():
-                spine.set_color("#d95f02" if column == 0 else "#ffffff")
-                spine.set_linewidth(2)
-        name = names[row] if len(names[row]) <= 16 else f"{names[row][:15]}…"
-        grid[row, 0].set_ylabel(name, rotation=0, ha="right", va="center", labelpad=8)
-    grid[0, 0].set_title("original", fontsize=10, color="#d95f02")
-    for column in range(1, columns):
-        grid[0, column].set_title(f"variant {column}", fontsize=10)
+    columns = [originals, *variants]
+    _, height, width, _ = originals.shape
+    # One picture of all: a subplot for each image would take seconds to lay out.
+    gap = max(1, height // 8)
+    sheet = np.full(
+        (len(originals) * (height + gap), len(columns) * (width + gap), originals.shape[-1]), 255, dtype=np.uint8
+    )
+    for column, images in enumerate(columns):
+        for row, pixels in enumerate(images):
+            top, left = row * (height + gap), column * (width + gap)
+            sheet[top : top + height, left : left + width] = pixels
+    figure = Figure(
+        figsize=(1.1 * len(columns) + 1.4, 1.1 * len(originals) * height / width + 0.6), layout="constrained"
+    )
+    axes = figure.subplots()
+    axes.imshow(
+        sheet[..., 0] if sheet.shape[-1] == 1 else sheet, cmap="gray", vmin=0, vmax=255, interpolation="nearest"
+    )
+    axes.xaxis.tick_top()
+    titles = ["original", *(f"variant {number}" for number in range(1, len(columns)))]
+    axes.set_xticks([column * (width + gap) + (width - 1) / 2 for column in range(len(columns))], titles)
+    labels = [name if len(name) <= 16 else f"{name[:15]}…" for name in names]
+    axes.set_yticks([row * (height + gap) + (height - 1) / 2 for row in range(len(originals))], labels)
+    axes.tick_params(length=0)
+    axes.get_xticklabels()[0].set_color("#d95f02")
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    # A frame around the originals.
+    axes.add_patch(Rectangle((-0.5, -0.5), width, sheet.shape[0] - gap, fill=False, edgecolor="#d95f02", linewidth=2.5))
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)

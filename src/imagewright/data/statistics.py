@@ -11,8 +11,8 @@ from imagewright.errors import DataError
 
 __all__ = ["Statistics", "measure", "shift_and_scale"]
 
-# Bytes looked at in one step; bounds the memory.
-_CHUNK = 64 * 1024 * 1024
+# Bytes looked at in one step; counting takes eight times as much memory.
+_CHUNK = 4 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ def measure(images: npt.NDArray[np.uint8]) -> Statistics:
         images: uint8, (N, H, W, C); may be mapped from disk, it is read in chunks.
     """
     if not len(images):
-        raise DataError("data/prepared/train: has no images to measure; add training images")
+        raise DataError("train: has no images to measure; add training images")
     channels = images.shape[3]
     counts = np.zeros((channels, 256), dtype=np.int64)
     step = max(1, _CHUNK // max(1, images[0].nbytes))

@@ -47,7 +47,8 @@ class InputNormalization(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """uint8 or float (B, C, H, W) to float32 (B, C, H, W), in the same memory order."""
-        return (pixels.to(torch.float32) - self.shift) * self.inverse_scale
+        # One new tensor instead of three: the difference of bytes and floats is float.
+        return (pixels - self.shift).mul_(self.inverse_scale)
 
 
 def classifier(

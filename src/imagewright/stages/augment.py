@@ -33,7 +33,9 @@ def main() -> None:
             arguments.out, source, transforms=section["transforms"], copies=section["copies"], seed=seed
         ):
             bar.update(written)
-    write_sections(arguments.out / FILE, config)
+    # The preview is no part of what training gets.
+    policy = {name: value for name, value in section.items() if name != "preview"}
+    write_sections(arguments.out / FILE, {**config, "augment": policy})
     print(f"augmented: {total} variants ({section['copies']} of each training image), online: {section['online']}")
 
 

@@ -39,6 +39,9 @@ def find_project(start: Path | None = None) -> Project:
     start = (start or Path.cwd()).resolve()
     for folder in (start, *start.parents):
         if (folder / "dvc.yaml").is_file() and (folder / "params.yaml").is_file():
-            paths = load_yaml(folder / "dvc.yaml")["vars"][0]["paths"]
+            try:
+                paths = load_yaml(folder / "dvc.yaml")["vars"][0]["paths"]
+            except (KeyError, IndexError, TypeError):  # a project of DVC, but not one of imagewright
+                continue
             return Project(folder, {name: folder / path for name, path in paths.items()})
     raise ConfigError(f"{start}: is not inside an imagewright project (no dvc.yaml with params.yaml); change to one")

@@ -150,7 +150,8 @@ def _check_inputs(config: Mapping[str, Any], inputs: Inputs) -> None:
     ):
         if not (folder / FILE).is_file():
             raise DataError(f"{folder}: is missing; run `dvc repro` first")
-        asked, made = flat(config[section], section), flat(read_sections(folder / FILE, section)[section], section)
+        wanted = {name: value for name, value in config[section].items() if (section, name) != ("augment", "preview")}
+        asked, made = flat(wanted, section), flat(read_sections(folder / FILE, section)[section], section)
         for path in sorted(asked.keys() | made.keys()):
             if asked.get(path) != made.get(path):
                 raise ConfigError(

@@ -58,4 +58,4 @@ def _git(root: Path, *arguments: str) -> str | None:
         done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, check=True)
     except (subprocess.CalledProcessError, FileNotFoundError):
         return None
-    return done.stdout.strip()
+    return done.stdout.rstrip()

@@ -70,9 +70,10 @@ class TrackedRun:
             tags = client.get_run(run_id).data.tags
         except MlflowException:
             return None
-        client.update_run(run_id, status="RUNNING")
         run = cls(client, run_id)
+        # First whose it is, then that it runs: another process may just be ending the runs of dead ones.
         run.set_tags(process_tags())
+        client.update_run(run_id, status="RUNNING")
         for outdated in _FAILURE_TAGS:
             if outdated in tags:
                 client.delete_tag(run_id, outdated)

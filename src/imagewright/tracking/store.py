@@ -5,7 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import urllib.error
+import urllib.parse
+import urllib.request
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -21,6 +25,7 @@ __all__ = ["PROCESS_TAGS", "end_dead_runs", "experiment_id", "home", "open_store
 FOLDER = "mlruns"
 # Tags that tell which process a run belongs to.
 PROCESS_TAGS = ("imagewright.host", "imagewright.pid", "imagewright.process_started")
+_PATIENCE = 5.0  # seconds
 _EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 _ALIVE_TOLERANCE = 1.0  # seconds; the start of a process is rounded differently by different kernels
 
@@ -53,6 +58,8 @@ def open_store(root: Path) -> MlflowClient:
     logging.getLogger("mlflow.store").setLevel(logging.WARNING)
     try:
         if not uri.startswith("sqlite"):
+            if uri.startswith(("http://", "https://")):
+                _knock(uri)
             client = MlflowClient(uri)
             client.search_experiments(max_results=1)
             return client
@@ -63,11 +70,23 @@ def open_store(root: Path) -> MlflowClient:
             client = MlflowClient(uri)
             client.search_experiments(max_results=1)
     except (MlflowException, OSError) as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise TrackingError(
-            f"MLflow: the store {uri} cannot be used: {reason}; check MLFLOW_TRACKING_URI, or unset it to log locally"
+            f"MLflow: the store {_without_password(uri)} cannot be used: {reason}; check MLFLOW_TRACKING_URI, "
+            f"or unset it to log locally"
         ) from error
     return client
+
+
+def _knock(uri: str) -> None:
+    """Raise within seconds if no server answers; MLflow's own client would try again for minutes without a word."""
+    with suppress(urllib.error.HTTPError):  # refused, but alive
+        urllib.request.urlopen(_without_password(uri), timeout=_PATIENCE).close()
+
+
+def _without_password(uri: str) -> str:
+    parts = urllib.parse.urlsplit(uri)
+    return urllib.parse.urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
 def experiment_id(client: MlflowClient, root: Path, name: str) -> str:

@@ -97,7 +97,9 @@ class Classifier(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         section = self.hparams["optimizer"]
         # The fused form updates all weights in one pass instead of an operation for each step of the formula.
-        fused = {"fused": True} if targets.accepts("optimizer", section, "fused") else {}
+        # It cannot be used where gradients are clipped in mixed precision.
+        wanted = "fused" not in section and not self.trainer.gradient_clip_val
+        fused = {"fused": True} if wanted and targets.accepts("optimizer", section, "fused") else {}
         optimizer = targets.build("optimizer", section, self.network.parameters(), **fused)
         total_steps = int(self.trainer.estimated_stepping_batches)
         scheduler = targets.build("scheduler", self.hparams["scheduler"], optimizer, total_steps)

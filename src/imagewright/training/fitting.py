@@ -92,12 +92,15 @@ def fit(folder: Path, data: TrainingData, config: Mapping[str, Any], on_metrics:
     keys, seed = config["trainer"], config["seed"]
     _quieten()
     pl.seed_everything(seed, verbose=False)
+    # With deterministic algorithms, torch fills each new tensor before it is written; no layer reads one unwritten.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     classifier = _classifier(data, config)
     _, height, width = data.input_shape
     runtime = choose_runtime(keys["accelerator"], keys["precision"], keys["channels_last"], classifier, height * width)
     if runtime.channels_last:
         classifier.to(memory_format=torch.channels_last)
-    train = ImageBatches(data.train, data.augment, seed)
+    train = ImageBatches(data.train, data.augment, seed, channels_last=runtime.channels_last)
+    validation = ImageBatches([data.validation], channels_last=runtime.channels_last)
     loading = {"batch_size": keys["batch_size"], "pin_memory": runtime.accelerator == "gpu"}
     history = History(on_metrics)
     trainer = _trainer(folder, config, runtime, history)
@@ -105,7 +108,7 @@ def fit(folder: Path, data: TrainingData, config: Mapping[str, Any], on_metrics:
     trainer.fit(
         classifier,
         make_loader(train, shuffle=True, seed=seed, workers=keys["loader_workers"], **loading),
-        make_loader(ImageBatches([data.validation]), **loading),
+        make_loader(validation, **loading),
     )
     seconds = time.perf_counter() - start
     monitor = config["callbacks"]["monitor"]

@@ -39,7 +39,8 @@ class History(Logger):
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         values = dict(metrics)
-        epoch = int(values.pop("epoch", 0)) + 1
+        # Callbacks that log at the start of an epoch do not say which: it is the one after the last that was logged.
+        epoch = int(values.pop("epoch", max(self.rows, default=0))) + 1
         self.rows.setdefault(epoch, {}).update(values)
         if self._on_metrics:
             self._on_metrics(values, epoch)

@@ -21,12 +21,10 @@ class Sample:
     Attributes:
         path: where the image lies, as the source says it; unique within the source.
         label: index of its class.
-        split: train, validation or test where the source settles it, otherwise None.
     """
 
     path: str
     label: int
-    split: str | None = None
 
 
 class Source(Protocol):
