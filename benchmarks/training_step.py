@@ -21,15 +21,11 @@ their losses. The images are random: speed does not depend on what they show.
 norm, ReLU, pooling; fp32; channels first), then with each of our defaults added to those before.
 
 **Precision** (``--precision``). One training step of the default cnn in fp32 and in bf16, by the size of the images:
-it settles from which size on ``trainer.precision: auto`` takes bf16 (``_BF16_PIXELS`` in ``training/runtime.py``).
+it settles from which size on ``trainer.precision: auto`` takes bf16 (``_SMALL_PIXELS`` in ``training/runtime.py``).
 """
 
 from __future__ import annotations
 
-# Before torch: it settles how torch's threads wait, as it does in the stage train.
-import imagewright  # noqa: F401
-
-# isort: split
 import argparse
 import functools
 import itertools

@@ -67,7 +67,7 @@ def machine() -> str:
     """What the numbers depend on: processor, threads and versions."""
     parts = (
         f"{_processor()}, {os.cpu_count()} cores",
-        f"{torch.get_num_threads()} thread(s) waiting {os.environ.get('OMP_WAIT_POLICY', 'by default').lower()}",
+        f"{torch.get_num_threads()} thread(s)",
         f"{torch.backends.cpu.get_cpu_capability()}{' with bf16' if has_bf16() else ''}",
         f"torch {torch.__version__}",
         f"Python {platform.python_version()}",

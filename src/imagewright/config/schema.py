@@ -267,6 +267,7 @@ class Trainer:
     precision: Annotated[str, one_of("auto", "fp32", "bf16")]
     channels_last: Annotated[str, one_of("auto", "always", "never")]
     deterministic: bool
+    threads: Annotated[int | None, null_or(whole(1))]
     loader_workers: Annotated[int, whole(0)]
 
 

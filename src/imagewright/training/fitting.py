@@ -8,7 +8,8 @@ import math
 import os
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -96,7 +97,9 @@ def fit(folder: Path, data: TrainingData, config: Mapping[str, Any], on_metrics:
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     classifier = _classifier(data, config)
     _, height, width = data.input_shape
-    runtime = choose_runtime(keys["accelerator"], keys["precision"], keys["channels_last"], classifier, height * width)
+    runtime = choose_runtime(
+        keys["accelerator"], keys["precision"], keys["channels_last"], classifier, height * width, keys["threads"]
+    )
     if runtime.channels_last:
         classifier.to(memory_format=torch.channels_last)
     train = ImageBatches(data.train, data.augment, seed, channels_last=runtime.channels_last)
@@ -105,11 +108,12 @@ def fit(folder: Path, data: TrainingData, config: Mapping[str, Any], on_metrics:
     history = History(on_metrics)
     trainer = _trainer(folder, config, runtime, history)
     start = time.perf_counter()
-    trainer.fit(
-        classifier,
-        make_loader(train, shuffle=True, seed=seed, workers=keys["loader_workers"], **loading),
-        make_loader(validation, **loading),
-    )
+    with _threads(runtime.threads):
+        trainer.fit(
+            classifier,
+            make_loader(train, shuffle=True, seed=seed, workers=keys["loader_workers"], **loading),
+            make_loader(validation, **loading),
+        )
     seconds = time.perf_counter() - start
     monitor = config["callbacks"]["monitor"]
     best_epoch = _best_epoch(history.rows, monitor, config["callbacks"]["mode"])
@@ -121,6 +125,16 @@ def fit(folder: Path, data: TrainingData, config: Mapping[str, Any], on_metrics:
         runtime=runtime,
         images_per_second=len(train) * len(history.rows) / seconds,
     )
+
+
+@contextmanager
+def _threads(number: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _classifier(data: TrainingData, config: Mapping[str, Any]) -> Classifier:

@@ -11,8 +11,10 @@ from imagewright.errors import ConfigError
 
 __all__ = ["Runtime", "choose_runtime"]
 
-# Below this many pixels an image, bf16 on a CPU loses more by converting than it gains; see docs/benchmarks.md.
-_BF16_PIXELS = 16 * 16
+# Below this many pixels an image, a CPU gains nothing by bf16, nor by a second thread: threads that wait for each other
+# keep their cores busy, and where something else wants these, a training takes several times as long. See
+# docs/benchmarks.md.
+_SMALL_PIXELS = 16 * 16
 
 
 @dataclass(frozen=True)
@@ -22,13 +24,21 @@ class Runtime:
     accelerator: str
     precision: str
     channels_last: bool
+    threads: int
 
     @property
     def lightning_precision(self) -> str:
         return "bf16-mixed" if self.precision == "bf16" else "32-true"
 
 
-def choose_runtime(accelerator: str, precision: str, channels_last: str, network: nn.Module, pixels: int) -> Runtime:
+def choose_runtime(
+    accelerator: str,
+    precision: str,
+    channels_last: str,
+    network: nn.Module,
+    pixels: int,
+    threads: int | None = None,
+) -> Runtime:
     """Settle what ``auto`` means on this machine for this network.
 
     Args:
@@ -37,6 +47,7 @@ def choose_runtime(accelerator: str, precision: str, channels_last: str, network
         channels_last: auto, always or never.
         network: what will be trained.
         pixels: H * W of an image.
+        threads: of the CPU, or None.
 
     Raises:
         ConfigError: a GPU is asked for and there is none.
@@ -49,11 +60,14 @@ def choose_runtime(accelerator: str, precision: str, channels_last: str, network
     convolves = any(isinstance(layer, nn.Conv2d) for layer in network.modules())
     if precision == "auto":
         precision = "bf16" if convolves and _bf16_is_fast(accelerator, pixels) else "fp32"
-    return Runtime(accelerator, precision, channels_last == "always" or (channels_last == "auto" and convolves))
+    if threads is None:
+        threads = 1 if accelerator == "cpu" and pixels < _SMALL_PIXELS else torch.get_num_threads()
+    always = channels_last == "always" or (channels_last == "auto" and convolves)
+    return Runtime(accelerator, precision, always, threads)
 
 
 def _bf16_is_fast(accelerator: str, pixels: int) -> bool:
     if accelerator == "gpu":
         return torch.cuda.get_device_capability()[0] >= 8  # Ampere and later have tensor cores for it
     native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return native and pixels >= _BF16_PIXELS
+    return native and pixels >= _SMALL_PIXELS
