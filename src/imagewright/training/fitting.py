@@ -25,7 +25,7 @@ from imagewright.errors import ConfigError, TrainingError
 from imagewright.training.classifier import Classifier
 from imagewright.training.history import History, OnMetrics
 from imagewright.training.progress import Progress
-from imagewright.training.runtime import Runtime, choose_runtime
+from imagewright.training.runtime import Runtime, choose_runtime, keep_memory
 
 __all__ = ["Fitted", "TrainingData", "fit"]
 
@@ -107,6 +107,7 @@ def fit(folder: Path, data: TrainingData, config: Mapping[str, Any], on_metrics:
     loading = {"batch_size": keys["batch_size"], "pin_memory": runtime.accelerator == "gpu"}
     history = History(on_metrics)
     trainer = _trainer(folder, config, runtime, history)
+    keep_memory()
     start = time.perf_counter()
     with _threads(runtime.threads):
         trainer.fit(
