@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -109,9 +109,3 @@ def ready(finished: Project, tmp_path: Path) -> Project:
     """A copy of the finished project, to be changed; its runs are logged anew."""
     shutil.copytree(finished.root, tmp_path / "project", ignore=shutil.ignore_patterns("mlruns"))
     return Project(tmp_path / "project")
-
-
-@pytest.fixture
-def write_yaml() -> Callable[[Path, object], None]:
-    """Write plain values as YAML."""
-    return lambda path, content: OmegaConf.save(OmegaConf.create(content), path)  # type: ignore[call-overload]

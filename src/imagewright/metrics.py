@@ -18,6 +18,8 @@ from torchmetrics.classification import (
 
 __all__ = ["epoch_metrics", "score"]
 
+_AVERAGES = ("macro", "weighted", "none")
+
 
 def epoch_metrics(num_classes: int) -> dict[str, Metric]:
     """Running loss and accuracy of an epoch; the loss is weighted by the size of each batch."""
@@ -77,6 +79,3 @@ def score(logits: Tensor, labels: Tensor, classes: Sequence[str]) -> dict[str, A
         },
         "confusion_matrix": matrix.tolist(),
     }
-
-
-_AVERAGES = ("macro", "weighted", "none")
