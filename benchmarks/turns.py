@@ -1,6 +1,7 @@
 """Timing in turns, and the tables of the benchmarks.
 
 The contestants run one after the other, again and again, so that a minute in which the machine is slow is slow for all.
+Every other turn has them in reverse order, so that a machine that gets faster or slower favours nobody.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ def take_turns(contestants: Mapping[str, Callable[[], T]], repetitions: int, *, 
     """
     results: dict[str, list[T]] = {name: [] for name in contestants}
     for turn in range(0 if warm_up else 1, repetitions + 1):
-        for name, run in contestants.items():
+        for name, run in list(contestants.items())[:: 1 if turn % 2 else -1]:
             print(f"turn {turn}/{repetitions}: {name}" if turn else f"warm-up: {name}", file=sys.stderr)
             result = run()
             if turn:
@@ -43,10 +44,10 @@ def take_turns(contestants: Mapping[str, Callable[[], T]], repetitions: int, *, 
 
 
 def pair(ours: Sequence[float], yardstick: Sequence[float]) -> tuple[float, float, float, str]:
-    """Both medians, their ratio, and the range of the ratios of the single turns."""
+    """Both medians, and of the ratios of the single turns the median and the range."""
     each = [mine / other for mine, other in zip(ours, yardstick, strict=True)]
     medians = statistics.median(ours), statistics.median(yardstick)
-    return *medians, medians[0] / medians[1], f"{min(each):.2f} to {max(each):.2f}"
+    return *medians, statistics.median(each), f"{min(each):.2f} to {max(each):.2f}"
 
 
 def print_table(title: str, headers: Sequence[str], rows: Sequence[Sequence[object]], formats: Sequence[str]) -> None:

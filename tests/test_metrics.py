@@ -11,7 +11,7 @@ import pytest
 import torch
 from sklearn.metrics import accuracy_score, confusion_matrix, log_loss, precision_recall_fscore_support
 
-from imagewright.metrics import epoch_metrics, score
+from imagewright.metrics import EpochScores, score
 
 Labels = npt.NDArray[np.int64]
 
@@ -101,17 +101,19 @@ def test_the_scores_are_plain_numbers_that_json_can_write() -> None:
 def test_an_epochs_loss_counts_each_image_once_whatever_the_batches() -> None:
     logits, labels = predictions(50, 4)
     targets = torch.from_numpy(labels)
-    running = epoch_metrics(4)
-    for rows in torch.arange(50).split([20, 20, 7, 3]):
-        running["loss"].update(torch.nn.functional.cross_entropy(logits[rows], targets[rows]), len(rows))
-        running["accuracy"].update(logits[rows], targets[rows])
-    whole = score(logits, targets, list("abcd"))
-    assert running["loss"].compute().item() == pytest.approx(whole["loss"], rel=1e-6)
-    assert running["accuracy"].compute().item() == pytest.approx(whole["accuracy"], rel=1e-6)
+    running = EpochScores(4)
+    for epoch in range(2):
+        order = torch.randperm(50, generator=torch.Generator().manual_seed(epoch))
+        for rows in order.split([20, 20, 7, 3]):
+            loss = torch.nn.functional.cross_entropy(logits[rows], targets[rows])
+            running.add(loss, len(rows), logits[rows], targets[rows])
+        given, whole = running.compute(), score(logits, targets, list("abcd"))
+        assert given["loss"].item() == pytest.approx(whole["loss"], rel=1e-6)
+        assert given["accuracy"].item() == pytest.approx(whole["accuracy"], rel=1e-6)
 
 
 def test_an_epoch_with_a_loss_that_is_no_number_has_a_loss_that_is_no_number() -> None:
-    running = epoch_metrics(3)["loss"]
-    running.update(torch.tensor(1.0), 20)
-    running.update(torch.tensor(float("nan")), 20)
-    assert math.isnan(running.compute().item())
+    running = EpochScores(3)
+    for loss in (1.0, float("nan")):
+        running.add(torch.tensor(loss), 20, torch.zeros(20, 3), torch.zeros(20, dtype=torch.int64))
+    assert math.isnan(running.compute()["loss"].item())

@@ -397,9 +397,12 @@ def test_the_classifier_drops_the_configured_share_before_each_dense_layer(hidde
 def test_the_input_normalization_is_numpys(shift: Sequence[float], scale: Sequence[float], dtype: type) -> None:
     images = np.random.default_rng(0).integers(0, 256, (4, len(shift), 6, 5)).astype(dtype)
     expected = (images.astype(np.float64) - np.reshape(shift, (1, -1, 1, 1))) / np.reshape(scale, (1, -1, 1, 1))
-    given = InputNormalization(shift, scale)(torch.from_numpy(images))
-    assert given.dtype == torch.float32
-    np.testing.assert_allclose(given.numpy(), expected, rtol=1e-6, atol=1e-4)
+    for order in (torch.contiguous_format, torch.channels_last):
+        pixels = torch.from_numpy(images).contiguous(memory_format=order)
+        given = InputNormalization(shift, scale)(pixels)
+        assert given.dtype == torch.float32
+        np.testing.assert_allclose(given.numpy(), expected, rtol=1e-6, atol=1e-4)
+        np.testing.assert_array_equal(pixels.numpy(), images)
 
 
 def test_the_input_normalization_keeps_the_memory_order_and_is_not_trained() -> None:
@@ -435,7 +438,7 @@ def checkpoint(**changes: Any) -> tuple[nn.Module, dict[str, Any]]:
         **changes,
     }
     state = {f"network.{name}": value for name, value in network.state_dict().items()}
-    return network, {"hyper_parameters": made, "state_dict": {**state, "train_metrics.loss": torch.zeros(1)}}
+    return network, {"hyper_parameters": made, "state_dict": {**state, "loss.weight": torch.ones(3)}}
 
 
 def test_a_network_takes_raw_pixels_and_normalizes_them_first() -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from imagewright import targets
-from imagewright.metrics import epoch_metrics
+from imagewright.metrics import EpochScores
 from imagewright.models.saved import build_network
 
 __all__ = ["Classifier"]
@@ -56,8 +56,7 @@ class Classifier(pl.LightningModule):
         self.network = build_network(network, input_shape, len(classes), shift, scale)
         weights = None if class_weights is None else torch.tensor(class_weights, dtype=torch.float32)
         self.loss = nn.CrossEntropyLoss(weight=weights, label_smoothing=label_smoothing)
-        self.train_metrics = nn.ModuleDict(epoch_metrics(len(classes)))
-        self.validation_metrics = nn.ModuleDict(epoch_metrics(len(classes)))
+        self._scores = {split: EpochScores(len(classes)) for split in ("train", "validation")}
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Logits (B, K) of raw pixels, uint8 (B, C, H, W)."""
@@ -65,34 +64,31 @@ class Classifier(pl.LightningModule):
         return logits
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> Tensor:
-        return self._step(batch, self.train_metrics)
+        return self._step(batch, "train")
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> None:
-        self._step(batch, self.validation_metrics)
+        self._step(batch, "validation")
 
-    def _step(self, batch: tuple[Tensor, Tensor], metrics: Any) -> Tensor:
+    def _step(self, batch: tuple[Tensor, Tensor], split: str) -> Tensor:
         pixels, labels = batch
         logits = self(pixels)
         loss: Tensor = self.loss(logits, labels)
         # The loss is a mean weighted by the classes' weights, so the mean over an epoch must be, too.
         weights = self.loss.weight
         share = len(labels) if weights is None else weights[labels].sum()
-        # `update`, not the call: a call would also compute the value of this batch.
-        metrics["loss"].update(loss.detach(), share)
-        metrics["accuracy"].update(logits.detach(), labels)
+        self._scores[split].add(loss, share, logits, labels)
         return loss
 
     def on_train_epoch_end(self) -> None:
-        self._log_epoch("train", self.train_metrics)
+        self._log_epoch("train")
         self.log("train/learning_rate", self.trainer.optimizers[0].param_groups[0]["lr"])
 
     def on_validation_epoch_end(self) -> None:
-        self._log_epoch("validation", self.validation_metrics)
+        self._log_epoch("validation")
 
-    def _log_epoch(self, split: str, metrics: Any) -> None:
-        for name, metric in metrics.items():
-            self.log(f"{split}/{name}", metric.compute())
-            metric.reset()
+    def _log_epoch(self, split: str) -> None:
+        for name, value in self._scores[split].compute().items():
+            self.log(f"{split}/{name}", value)
 
     def configure_optimizers(self) -> Any:
         section = self.hparams["optimizer"]
