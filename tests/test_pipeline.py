@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -256,18 +257,53 @@ def test_train_by_hand_gives_what_repro_gave(finished: Project, ready: Project) 
 # --- when something goes wrong ----------------------------------------------------------------------------------------
 
 
+@contextmanager
+def long_training(project: Project) -> Iterator[psutil.Process]:
+    """A ``dvc repro`` whose training goes on for hours: the process of its train stage, once its run has begun."""
+    project.choose(override={"trainer.max_epochs": 100_000, "callbacks.early_stopping": None})
+    with subprocess.Popen(
+        ["dvc", "repro"],
+        cwd=project.root,
+        env=project.environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.STDOUT,
+    ) as repro:
+        try:
+            yield wait_for_training(repro.pid, project)
+            repro.wait(timeout=60)
+        finally:
+            for process in processes_below(repro.pid):
+                process.kill()
+            repro.kill()
+        assert repro.returncode != 0
+
+
+def wait_for_training(parent: int, project: Project) -> psutil.Process:
+    """The process of the train stage, once its run has begun."""
+    for _ in range(600):
+        begun = (project.root / "models" / "last.ckpt").exists()
+        for process in processes_below(parent) if begun else []:
+            with suppress(psutil.NoSuchProcess):  # processes of git come and go
+                if process.cmdline()[1:3] == ["-m", "imagewright.stages.train"]:
+                    return process
+        time.sleep(0.1)
+    raise AssertionError("the training did not begin within a minute")
+
+
+def processes_below(parent: int) -> list[psutil.Process]:
+    try:
+        children: list[psutil.Process] = psutil.Process(parent).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+    return children
+
+
 def test_a_killed_training_is_closed_by_the_next_one_which_succeeds(ready: Project) -> None:
-    ready.choose(override={"trainer.max_epochs": 100_000, "callbacks.early_stopping": None})
-    process = subprocess.Popen(
-        ["dvc", "repro"], cwd=ready.root, env=ready.environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
-    training = wait_for_training(process.pid, ready)
-    # An earlier run that is still alive is left alone.
-    (running,) = runs_of(ready)
-    assert running.info.status == "RUNNING"
-    os.kill(training.pid, signal.SIGKILL)
-    process.communicate(timeout=60)
-    assert process.returncode != 0
+    with long_training(ready) as training:
+        # An earlier run that is still alive is left alone.
+        (running,) = runs_of(ready)
+        assert running.info.status == "RUNNING"
+        training.kill()
     assert runs_of(ready)[0].info.status == "RUNNING"
     ready.choose(override={"trainer.max_epochs": 1})
     assert ready.repro() == ["compose", "train", "evaluate"]
@@ -278,27 +314,9 @@ def test_a_killed_training_is_closed_by_the_next_one_which_succeeds(ready: Proje
     assert [run.info.status for run in runs.values()] == ["FINISHED"]
 
 
-def wait_for_training(parent: int, project: Project) -> psutil.Process:
-    """The process of the train stage, once its run has begun."""
-    for _ in range(600):
-        for process in psutil.Process(parent).children(recursive=True):
-            words = process.cmdline()
-            begun = (project.root / "models" / "last.ckpt").exists()
-            if begun and words[1:3] == ["-m", "imagewright.stages.train"]:
-                return process
-        time.sleep(0.1)
-    raise AssertionError("the training did not begin within a minute")
-
-
 def test_an_interrupted_training_is_marked_so_by_itself(ready: Project) -> None:
-    ready.choose(override={"trainer.max_epochs": 100_000, "callbacks.early_stopping": None})
-    process = subprocess.Popen(
-        ["dvc", "repro"], cwd=ready.root, env=ready.environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
-    training = wait_for_training(process.pid, ready)
-    os.kill(training.pid, signal.SIGINT)
-    process.communicate(timeout=60)
-    assert process.returncode != 0
+    with long_training(ready) as training:
+        training.send_signal(signal.SIGINT)
     (run,) = runs_of(ready)
     assert run.info.status == "KILLED"
 
