@@ -1,4 +1,4 @@
-"""Splits, the packed store, statistics and the digits."""
+"""The packed store, statistics and the digits."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import json
 import math
 import tracemalloc
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +16,12 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from sklearn.datasets import load_digits
-from sklearn.model_selection import StratifiedShuffleSplit
 
 from imagewright.data import statistics
-from imagewright.data.sources import Sample
+from imagewright.data.sources import SPLITS
 from imagewright.data.sources.digits import Digits
-from imagewright.data.splits import SPLITS, assign_splits
 from imagewright.data.statistics import measure, shift_and_scale
-from imagewright.data.store import COLUMNS, ArrayWriter, read_classes, read_split, write_store
+from imagewright.data.store import COLUMNS, ArrayWriter, StoredSample, read_classes, read_split, write_store
 from imagewright.errors import DataError
 
 Images = npt.NDArray[np.uint8]
@@ -33,9 +31,10 @@ def drawn(*shape: int, seed: int = 0) -> Images:
     return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
 
 
-# --- splits -----------------------------------------------------------------------------------------------------------
+# --- store ------------------------------------------------------------------------------------------------------------
 
-CLASSES = ["a", "b", "c"]
+
+CLASSES = ["häuser", "b", "c"]
 
 
 def labels_of(*counts: int) -> list[int]:
@@ -45,80 +44,18 @@ def labels_of(*counts: int) -> list[int]:
     return labels
 
 
-@pytest.mark.parametrize(("validation", "test"), [(0.15, 0.15), (0.1, 0.2), (0.3, 0.1), (0.25, 0.5)])
-@pytest.mark.parametrize("counts", [(100, 100, 100), (40, 90, 257), (33, 61, 500)])
-def test_each_class_has_its_share_of_each_split_within_one_image(
-    counts: tuple[int, ...], validation: float, test: float
-) -> None:
-    labels = labels_of(*counts)
-    found = Counter(zip(labels, assign_splits(labels, validation, test, 1, CLASSES), strict=True))
-    for label, count in enumerate(counts):
-        assert sum(found[label, split] for split in SPLITS) == count
-        # The size of a split is a whole number: rounding it up adds at most one image to all its classes together.
-        for split, share in (("validation", validation), ("test", test)):
-            total = sum(found[other, split] for other in range(len(counts)))
-            assert abs(total - share * len(labels)) <= 1
-            assert abs(found[label, split] - total * count / len(labels)) <= 1
+def sample_of(index: int, image: Images, label: int, split: str) -> StoredSample:
+    digest = hashlib.sha256(image.tobytes()).hexdigest()
+    return StoredSample(f"folder, one/{index}.png", digest, label, split, 600 + index, 800, "PNG", "RGB", "g", "a, b")
 
 
-@pytest.mark.parametrize("seed", [0, 7])
-def test_the_splits_are_those_of_scikit_learns_stratified_shuffle_split(seed: int) -> None:
-    labels = np.array(labels_of(30, 50, 70))
-    (rest, test_rows), *_ = StratifiedShuffleSplit(1, test_size=0.2, random_state=seed).split(labels, labels)
-    (train, validation), *_ = StratifiedShuffleSplit(1, test_size=0.1 / (1 - 0.2), random_state=seed).split(
-        rest, labels[rest]
-    )
-    expected = np.full(len(labels), "", dtype=object)
-    expected[rest[train]], expected[rest[validation]], expected[test_rows] = SPLITS
-    assert assign_splits(labels.tolist(), 0.1, 0.2, seed, CLASSES) == expected.tolist()
-
-
-def test_the_same_seed_draws_the_same_splits_and_another_seed_others() -> None:
-    labels = labels_of(40, 50, 60)
-    first, again, other = (assign_splits(labels, 0.15, 0.15, seed, CLASSES) for seed in (3, 3, 4))
-    assert first == again
-    assert first != other
-    assert Counter(first) == Counter(other)
-
-
-@pytest.mark.parametrize("count", [0, 1, 2])
-def test_a_class_with_fewer_images_than_splits_is_refused_by_name_and_count(count: int) -> None:
-    with pytest.raises(DataError, match=rf"class 'b' has {count} images; each class needs at least 3"):
-        assign_splits(labels_of(20, count, 20), 0.2, 0.2, 1, CLASSES)
-
-
-@pytest.mark.parametrize("count", [3, 4, 6, 10])
-def test_a_small_class_stands_in_every_split_or_is_refused_by_name(count: int) -> None:
-    labels = labels_of(200, 300, count)
-    try:
-        found = set(zip(labels, assign_splits(labels, 0.1, 0.1, 1, CLASSES), strict=True))
-    except DataError as error:
-        named = "'c'" in str(error)
-    else:
-        named = False
-    assert named or {split for label, split in found if label == 2} == set(SPLITS)
-
-
-@pytest.mark.parametrize(("validation", "test"), [(0.01, 0.2), (0.2, 0.01), (0.49, 0.5)])
-def test_shares_that_leave_a_split_without_a_class_are_refused_with_shares_and_count(
-    validation: float, test: float
-) -> None:
-    with pytest.raises(DataError, match=r"data\.split") as raised:
-        assign_splits(labels_of(10, 10, 10), validation, test, 1, CLASSES)
-    assert f"validation {validation:g} and test {test:g} of 30 images in 3 classes" in str(raised.value)
-
-
-# --- store ------------------------------------------------------------------------------------------------------------
-
-
-def write(folder: Path, images: Images, labels: Sequence[int], splits: Sequence[str]) -> None:
-    samples = [Sample(f"folder, one/{index}.png", label) for index, label in enumerate(labels)]
+def write(folder: Path, images: Images, labels: Sequence[int], splits: Sequence[str], *, portion: int = 7) -> None:
     write_store(
         folder,
-        classes=["häuser", "b", "c"],
-        samples=samples,
-        splits=splits,
-        read=lambda sample: images[samples.index(sample)],
+        classes=CLASSES,
+        samples=(sample_of(*row) for row in zip(range(len(images)), images, labels, splits, strict=True)),
+        sizes=Counter(splits),
+        portions=(images[first : first + portion] for first in range(0, len(images), portion)),
         shape=images.shape[1:],
     )
 
@@ -134,7 +71,7 @@ def test_images_and_labels_come_back_as_they_were_written(tmp_path: Path, shape:
         assert stored_labels.dtype == np.int64
         np.testing.assert_array_equal(stored, images[splits == split])
         np.testing.assert_array_equal(stored_labels, labels[splits == split])
-    assert read_classes(tmp_path) == json.loads((tmp_path / "classes.json").read_bytes()) == ["häuser", "b", "c"]
+    assert read_classes(tmp_path) == json.loads((tmp_path / "classes.json").read_bytes()) == CLASSES
 
 
 def test_the_table_of_samples_leads_from_each_image_to_its_row(tmp_path: Path) -> None:
@@ -149,8 +86,9 @@ def test_the_table_of_samples_leads_from_each_image_to_its_row(tmp_path: Path) -
         assert row["path"] == f"folder, one/{index}.png"
         assert row["sha256"] == hashlib.sha256(images[index].tobytes()).hexdigest()
         assert (int(row["label"]), row["split"]) == (labels[index], splits[index])
-        assert row["class"] == ["häuser", "b", "c"][labels[index]]
-        assert (row["height"], row["width"], row["channels"], row["notes"]) == ("6", "5", "3", "")
+        assert row["class"] == CLASSES[labels[index]]
+        assert (row["height"], row["width"], row["format"], row["mode"]) == (str(600 + index), "800", "PNG", "RGB")
+        assert (row["group"], row["notes"]) == ("g", "a, b")
         np.testing.assert_array_equal(read_split(tmp_path / row["split"])[0][int(row["row"])], images[index])
 
 
@@ -158,18 +96,18 @@ def test_the_table_of_samples_leads_from_each_image_to_its_row(tmp_path: Path) -
     "wrong", [np.zeros((8, 9, 1), np.uint8), np.zeros((8, 8), np.uint8), np.zeros((8, 8, 1), np.float32)]
 )
 def test_an_image_of_another_shape_or_type_is_refused_by_its_path(tmp_path: Path, wrong: npt.NDArray[Any]) -> None:
-    images = [np.zeros((8, 8, 1), np.uint8), wrong]
+    good = np.zeros((1, 8, 8, 1), np.uint8)
     with pytest.raises(DataError) as raised:
         write_store(
             tmp_path,
             classes=["a"],
-            samples=[Sample("good.png", 0), Sample("wrong.png", 0)],
-            splits=["train", "train"],
-            read=lambda sample: images[sample.path == "wrong.png"],
+            samples=[sample_of(0, good[0], 0, "train"), sample_of(1, good[0], 0, "train")],
+            sizes={"train": 2},
+            portions=[good, wrong[None]],
             shape=(8, 8, 1),
         )
     message = str(raised.value)
-    assert message.startswith("wrong.png: must be uint8 of shape (8, 8, 1)")
+    assert message.startswith("folder, one/1.png: must be uint8 of shape (8, 8, 1)")
     assert f"got {wrong.dtype} of {wrong.shape}" in message
 
 
@@ -228,26 +166,21 @@ def test_reading_maps_the_images_instead_of_loading_them(tmp_path: Path) -> None
 
 def test_the_memory_for_writing_does_not_grow_with_the_number_of_images(tmp_path: Path) -> None:
     def peak(size: int) -> int:
-        pixels = np.random.default_rng(0)
-
-        def samples() -> Iterator[Sample]:
-            return (Sample(f"{index}.png", index % 3) for index in range(size))
-
-        splits = ["train"] * size
+        image = np.zeros((32, 32, 3), np.uint8)
         tracemalloc.start()
         write_store(
             tmp_path / str(size),
             classes=CLASSES,
-            samples=samples(),
-            splits=splits,
-            read=lambda sample: pixels.integers(0, 256, (32, 32, 3), dtype=np.uint8),
+            samples=(sample_of(index, image, index % 3, "train") for index in range(size)),
+            sizes={"train": size},
+            portions=(drawn(50, 32, 32, 3) for _ in range(size // 50)),
             shape=(32, 32, 3),
         )
         most = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         return most
 
-    peak(10)  # What is imported and cached at the first call is not counted.
+    peak(50)  # What is imported and cached at the first call is not counted.
     assert peak(4000) <= 1.2 * peak(1000)
 
 
@@ -315,17 +248,17 @@ def test_a_channel_of_equal_pixels_keeps_the_scale_1(scheme: str) -> None:
 
 
 def test_the_digits_are_scikit_learns_from_0_to_255() -> None:
-    source, expected = Digits([8, 8], 1), load_digits()
-    samples = source.samples()
-    assert len(samples) == len({sample.path for sample in samples}) == 1797
-    assert [sample.label for sample in samples] == expected.target.tolist()
-    assert source.classes == [str(digit) for digit in range(10)]
-    images = np.stack([source.read(sample) for sample in samples])
-    assert (images.shape, images.dtype) == ((1797, 8, 8, 1), np.uint8)
-
-    np.testing.assert_array_equal(images[..., 0], np.round(expected.images / 16 * 255))
+    source, expected = Digits(), load_digits()
+    listing = source.listing()
+    assert len(listing.samples) == len({sample.path for sample in listing.samples}) == 1797
+    assert [sample.label for sample in listing.samples] == expected.target.tolist()
+    assert listing.classes == [str(digit) for digit in range(10)]
+    images = np.stack(list(source.raw()))
+    assert (images.shape, images.dtype) == ((1797, 8, 8), np.uint8)
+    np.testing.assert_array_equal(images, np.round(expected.images / 16 * 255))
     assert (images.min(), images.max()) == (0, 255)
+    assert list(source.files()) == []
 
 
 def test_the_digits_are_listed_in_the_same_order_each_time() -> None:
-    assert list(Digits([8, 8], 1).samples()) == list(Digits([8, 8], 1).samples())
+    assert Digits().listing() == Digits().listing()

@@ -14,9 +14,10 @@ import pytest
 from mlflow import MlflowClient
 
 from imagewright.errors import TrackingError
+from imagewright.home import home
 from imagewright.tracking.provenance import code_tags, data_tags
 from imagewright.tracking.run import TrackedRun
-from imagewright.tracking.store import PROCESS_TAGS, end_dead_runs, home, open_store, tracking_uri
+from imagewright.tracking.store import PROCESS_TAGS, end_dead_runs, open_store, tracking_uri
 
 
 @pytest.fixture(autouse=True)

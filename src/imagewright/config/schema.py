@@ -68,6 +68,10 @@ def interval(rule: Rule, *, of: str) -> Rule:
     )
 
 
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 def _is_whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
@@ -82,13 +86,119 @@ class Split:
 
 
 @dataclass
-class Digits:
+class Checks:
+    max_pixels: Annotated[int, whole(1)]
+    min_side: Annotated[int, whole(1)]
+    max_rejected: Annotated[
+        Any,
+        null_or(
+            Rule(
+                "a share from 0 to below 1, or a whole number of images",
+                lambda value: _is_number(value) and value >= 0 and (value < 1 or float(value).is_integer()),
+            )
+        ),
+    ]
+
+
+@dataclass
+class Duplicates:
+    near: bool
+    max_distance: Annotated[int, Rule("a number of bits from 0 to 16", lambda value: 0 <= value <= 16)]
+    min_correlation: Annotated[float, Rule("above 0 and at most 1", lambda value: 0 < value <= 1)]
+    conflicts: Annotated[str, one_of("keep", "drop_exact", "drop")]
+
+
+@dataclass
+class Data:
+    """What all sources have in common."""
+
     _target_: str
+    image_size: Annotated[list[int], each(whole(1), of="sides in pixels, [height, width]", length=2)]
+    channels: Annotated[
+        Any, Rule("auto, 1 or 3", lambda value: value == "auto" or (_is_whole(value) and value in (1, 3)))
+    ]
+    fit: Annotated[str, one_of("crop", "pad", "stretch")]
+    background: Annotated[
+        list[int],
+        each(Rule("from 0 to 255", lambda value: 0 <= value <= 255), of="colours, [red, green, blue]", length=3),
+    ]
+    value_range: Annotated[str, one_of("type", "image")]
+    checks: Checks
+    duplicates: Duplicates
+    empty_class: Annotated[str, one_of("error", "leave_out")]
+    split: Split
+
+
+@dataclass
+class Digits(Data):
     image_size: Annotated[
         list[int], Rule("[8, 8], the size of scikit-learn's digits", lambda size: list(size) == [8, 8])
     ]
     channels: Annotated[int, Rule("1, the digits are grey", lambda value: value == 1)]
-    split: Split
+
+
+def path_of(words: str) -> Rule:
+    return Rule(f"the path of {words}", lambda value: bool(value.strip()))
+
+
+_COLUMN = null_or(Rule("the name of a column", lambda value: bool(value.strip())))
+_CLASS_NAMES = Rule(
+    "null, or a list of names, each not empty",
+    lambda names: (
+        names is None or (isinstance(names, list) and len(names) > 0 and all(str(name).strip() for name in names))
+    ),
+)
+
+
+@dataclass
+class Folder(Data):
+    path: Annotated[str, path_of("a folder")]
+
+
+@dataclass
+class Csv(Data):
+    path: Annotated[str, path_of("a CSV file or of a folder with metadata.csv")]
+    path_column: Annotated[str | None, _COLUMN]
+    label_column: Annotated[str | None, _COLUMN]
+    split_column: Annotated[str | None, _COLUMN]
+    group_column: Annotated[str | None, _COLUMN]
+    root: Annotated[str | None, null_or(path_of("a folder"))]
+    allow_outside: bool
+    delimiter: Annotated[
+        str | None,
+        null_or(
+            Rule(
+                "one character that is no quote, space or line end",
+                lambda value: len(value) == 1 and value not in '" \r\n',
+            )
+        ),
+    ]
+
+
+@dataclass
+class Idx(Data):
+    path: Annotated[str, path_of("a folder")]
+    classes: Annotated[Any, _CLASS_NAMES]
+    transpose: bool
+
+
+@dataclass
+class Cifar(Data):
+    path: Annotated[str, path_of("a folder")]
+    labels: Annotated[str, one_of("fine", "coarse")]
+
+
+@dataclass
+class Npz(Data):
+    path: Annotated[str, path_of("an .npz file")]
+    classes: Annotated[Any, _CLASS_NAMES]
+
+
+@dataclass
+class Parquet(Data):
+    path: Annotated[str, path_of("a .parquet file or of a folder of them")]
+    image_column: Annotated[str | None, _COLUMN]
+    label_column: Annotated[str | None, _COLUMN]
 
 
 # --- normalize --------------------------------------------------------------------------------------------------------
@@ -329,7 +439,15 @@ SECTIONS: dict[str, type] = {
 
 # Sections, or parts of one, whose shape follows from the last part of their `_target_`.
 TARGETS: dict[str, dict[str, type]] = {
-    "data": {"Digits": Digits},
+    "data": {
+        "Digits": Digits,
+        "Folder": Folder,
+        "Csv": Csv,
+        "Idx": Idx,
+        "Cifar": Cifar,
+        "Npz": Npz,
+        "Parquet": Parquet,
+    },
     "augment": {
         "Rotate": Rotate,
         "Affine": Affine,

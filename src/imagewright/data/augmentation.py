@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from imagewright import targets
+from imagewright.data.parallel import in_processes
 from imagewright.data.store import ArrayWriter, read_split
 from imagewright.errors import ConfigError
 
@@ -123,18 +122,13 @@ def write_copies(
             return
         # Workers map the files themselves, so no pixel travels between processes.
         writer.flush()
-        context = multiprocessing.get_context("spawn")
-        arguments = (folder, source, transforms, seed)
-        with ProcessPoolExecutor(processes, context, initializer=_start_worker, initargs=arguments) as pool:
-            yield from _as_done([pool.submit(_draw_in_worker, chunk) for chunk in chunks])
-
-
-def _as_done(futures: list[Future[int]]) -> Iterator[int]:
-    waiting = set(futures)
-    while waiting:
-        done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-        for future in done:
-            yield future.result()
+        yield from in_processes(
+            _draw_in_worker,
+            chunks,
+            processes=processes,
+            initializer=_start_worker,
+            arguments=(folder, source, transforms, seed),
+        )
 
 
 def _draw(policy: Policy, images: Images, variants: Images, chunk: tuple[int, int], seed: int) -> int:

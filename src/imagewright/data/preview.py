@@ -7,14 +7,18 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+
+from imagewright.names import fitted
 
 __all__ = ["draw_preview"]
 
 Images = npt.NDArray[np.uint8]
 
 
+@rc_context({"text.parse_math": False})  # a $ in a name is a $
 def draw_preview(path: Path, originals: Images, variants: Sequence[Images], names: Sequence[str]) -> None:
     """One row for each image: the original, then its variants.
 
@@ -45,7 +49,7 @@ def draw_preview(path: Path, originals: Images, variants: Sequence[Images], name
     axes.xaxis.tick_top()
     titles = ["original", *(f"variant {number}" for number in range(1, len(columns)))]
     axes.set_xticks([column * (width + gap) + (width - 1) / 2 for column in range(len(columns))], titles)
-    labels = [name if len(name) <= 16 else f"{name[:15]}…" for name in names]
+    labels = [fitted(name, 16, len) for name in names]
     axes.set_yticks([row * (height + gap) + (height - 1) / 2 for row in range(len(originals))], labels)
     axes.tick_params(length=0)
     axes.get_xticklabels()[0].set_color("#d95f02")

@@ -1,38 +1,40 @@
 """Packed arrays on disk: what prepare writes and every later stage maps into memory.
 
     <folder>/classes.json               names of the classes
-    <folder>/samples.csv                one line for each image: path, sha256, label, class, split, row, size, notes
+    <folder>/samples.csv                one line for each image, see COLUMNS
     <folder>/<split>/images.npy         uint8, (N, H, W, C)
     <folder>/<split>/labels.npy         int64, (N,)
     <folder>/config.yaml                the sections of the configuration that the folder was made from
 
-Images are written one by one into memory-mapped files, so that the memory needed does not grow with their number.
+Images are written as they come, so that the memory needed does not grow with their number.
 """
 
 from __future__ import annotations
 
 import csv
-import hashlib
 import json
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, BinaryIO, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from imagewright.errors import DataError
 
-if TYPE_CHECKING:
-    from imagewright.data.sources import Pixels, Sample
-
-__all__ = ["COLUMNS", "ArrayWriter", "read_classes", "read_split", "write_store"]
+__all__ = ["COLUMNS", "ArrayWriter", "StoredSample", "read_classes", "read_split", "write_store"]
 
 # Bytes of the header of an array file, and so of a file without content.
 _MAPPABLE = 128
-COLUMNS = ("path", "sha256", "label", "class", "split", "row", "height", "width", "channels", "notes")
+# height, width, format and mode are those of the original; sha256 is that of the stored pixels.
+COLUMNS = (
+    *("path", "sha256", "label", "class", "split", "row"),
+    *("height", "width", "format", "mode", "group", "notes"),
+)
 
 
 class ArrayWriter:
@@ -72,23 +74,52 @@ class ArrayWriter:
         self.flush()
 
 
+@dataclass(frozen=True)
+class StoredSample:
+    """A line of ``samples.csv``; the stored size is that of the arrays.
+
+    Attributes:
+        path: where the image came from, as text that can be written.
+        sha256: of its stored pixels, in hexadecimal.
+        label: index of its class.
+        split: train, validation or test.
+        height: of the original, in pixels.
+        width: of the original, in pixels.
+        format: of the original: JPEG, PNG, ..., array.
+        mode: pixel format of the original, by Pillow's name.
+        group: of the user's, or empty.
+        notes: what was noticed and mended, or empty.
+    """
+
+    path: str
+    sha256: str
+    label: int
+    split: str
+    height: int
+    width: int
+    format: str
+    mode: str
+    group: str = ""
+    notes: str = ""
+
+
 def write_store(
     folder: Path,
     *,
     classes: Sequence[str],
-    samples: Iterable[Sample],
-    splits: Sequence[str],
-    read: Callable[[Sample], Pixels],
+    samples: Iterable[StoredSample],
+    sizes: Mapping[str, int],
+    portions: Iterable[npt.NDArray[np.uint8]],
     shape: tuple[int, int, int],
 ) -> None:
-    """Read every sample once and write it into the array of its split.
+    """Write every sample into the array of its split; memory does not grow with their number.
 
     Args:
         folder: where the store is written.
         classes: names, by label.
-        samples: N images.
-        splits: the split of each.
-        read: gives the pixels of one, uint8, (H, W, C).
+        samples: N images, in the order of the pixels.
+        sizes: number of images of each split.
+        portions: the pixels, uint8, (B, H, W, C), N images altogether.
         shape: (H, W, C) that all must have.
 
     Raises:
@@ -96,27 +127,47 @@ def write_store(
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "classes.json").write_text(json.dumps(list(classes), ensure_ascii=False, indent=2) + "\n", "utf-8")
-    sizes = Counter(splits)
-    writers = {split: ArrayWriter(folder / split, (size, *shape)) for split, size in sorted(sizes.items())}
-    next_row = dict.fromkeys(sizes, 0)
-    with (folder / "samples.csv").open("w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file, lineterminator="\n")
+    labels = {split: np.zeros(size, dtype=np.int64) for split, size in sizes.items()}
+    rows = dict.fromkeys(sizes, 0)
+    every = iter(samples)
+    with ExitStack() as stack:
+        arrays = {split: stack.enter_context(_begun(folder / split, (size, *shape))) for split, size in sizes.items()}
+        table = csv.writer(
+            stack.enter_context((folder / "samples.csv").open("w", newline="", encoding="utf-8")), lineterminator="\n"
+        )
         table.writerow(COLUMNS)
-        for sample, split in zip(samples, splits, strict=True):
-            pixels = read(sample)
-            if pixels.shape != shape or pixels.dtype != np.uint8:
+        for pixels in portions:
+            part = list(islice(every, len(pixels)))
+            if pixels.shape[1:] != shape or pixels.dtype != np.uint8:
                 raise DataError(
-                    f"{sample.path}: must be uint8 of shape {shape}, got {pixels.dtype} of {pixels.shape}; "
+                    f"{part[0].path}: must be uint8 of shape {shape}, got {pixels.dtype} of {pixels.shape[1:]}; "
                     f"mend data.image_size, data.channels or the source"
                 )
-            row, writer = next_row[split], writers[split]
-            writer.images[row], writer.labels[row] = pixels, sample.label
-            next_row[split] += 1
-            digest = hashlib.sha256(pixels.tobytes()).hexdigest()
-            name = classes[sample.label]
-            table.writerow((sample.path, digest, sample.label, name, split, row, *shape, ""))
-    for writer in writers.values():
-        writer.flush()
+            splits = np.array([sample.split for sample in part])
+            for split in dict.fromkeys(splits.tolist()):
+                arrays[split].write(np.ascontiguousarray(pixels[splits == split]).data)
+            for sample in part:
+                row = rows[sample.split]
+                labels[sample.split][row] = sample.label
+                rows[sample.split] += 1
+                table.writerow(_line(sample, classes, row))
+    for split, values in labels.items():
+        np.save(folder / split / "labels.npy", values)
+
+
+def _begun(folder: Path, shape: tuple[int, int, int, int]) -> BinaryIO:
+    """The file of an array of this shape, after its header."""
+    folder.mkdir(parents=True, exist_ok=True)
+    file = (folder / "images.npy").open("wb")
+    np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    return file
+
+
+def _line(sample: StoredSample, classes: Sequence[str], row: int) -> tuple[object, ...]:
+    return (
+        *(sample.path, sample.sha256, sample.label, classes[sample.label], sample.split, row),
+        *(sample.height, sample.width, sample.format, sample.mode, sample.group, sample.notes),
+    )
 
 
 def read_split(folder: Path) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:

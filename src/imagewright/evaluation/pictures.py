@@ -6,14 +6,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from imagewright.names import fitted
+
 __all__ = ["draw_class_scores", "draw_confusion_matrix", "draw_curves"]
 
 # Training is grey and validation blue in every picture; orange marks what is to be noticed.
+_NAMES_AS_THEY_ARE = rc_context({"text.parse_math": False})  # a $ in a name is a $
 _GREY, _BLUE, _ORANGE = "#8c8c8c", "#1f5fa8", "#d95f02"
 _BLUES = LinearSegmentedColormap.from_list("hits", ["#ffffff", "#c6dbef", "#6baed6", _BLUE, "#08306b"])
 _ORANGES = LinearSegmentedColormap.from_list("errors", ["#ffffff", "#fdd0a2", "#fd8d3c", _ORANGE, "#8c2d04"])
@@ -61,6 +65,7 @@ def draw_curves(
     figure.savefig(path, dpi=dpi)
 
 
+@_NAMES_AS_THEY_ARE
 def draw_confusion_matrix(
     path: Path, matrix: Sequence[Sequence[int]], classes: Sequence[str], accuracy: float, dpi: int
 ) -> None:
@@ -92,7 +97,7 @@ def draw_confusion_matrix(
                 words = f"{count}\n{share:.0%}" if size <= 15 else str(count)
                 colour = "white" if row == column and share > 0.5 else "black"
                 axes.text(column, row, words, ha="center", va="center", color=colour, fontsize=8)
-    labels = [name if len(name) <= 20 else f"{name[:19]}…" for name in classes]
+    labels = [fitted(name, 20, len) for name in classes]
     font = 10 if size <= 30 else max(4, 10 - size // 20)
     axes.set_xticks(range(size), labels, rotation=0 if max(map(len, labels)) <= 3 else 90, fontsize=font)
     axes.set_yticks(range(size), labels, fontsize=font)
@@ -112,6 +117,7 @@ def draw_confusion_matrix(
     figure.savefig(path, dpi=dpi)
 
 
+@_NAMES_AS_THEY_ARE
 def draw_class_scores(path: Path, by_class: Mapping[str, Mapping[str, float]], dpi: int) -> None:
     """F1 of each class, the lowest first, between its precision and its recall.
 
@@ -129,7 +135,7 @@ def draw_class_scores(path: Path, by_class: Mapping[str, Mapping[str, float]], d
     for name, mark, colour in (("precision", "<", _GREY), ("recall", ">", _ORANGE)):
         axes.plot(scores[name], rows, mark, color=colour, markersize=7, label=name)
     axes.plot(scores["f1"], rows, "o", color=_BLUE, markersize=8, label="F1")
-    axes.set_yticks(rows, [f"{name} ({row['support']:.0f} images)" for name, row in ordered])
+    axes.set_yticks(rows, [f"{fitted(name, 40, len)} ({row['support']:.0f} images)" for name, row in ordered])
     axes.invert_yaxis()
     lowest = min(min(values) for values in scores.values())
     left = 0 if lowest < 0.6 else lowest - 0.05

@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from imagewright.tracking.store import home
+from imagewright.home import home
 
 __all__ = ["code_tags", "command_tags", "data_tags"]
 

@@ -19,8 +19,9 @@ from mlflow.entities import Run, ViewType
 from mlflow.exceptions import MlflowException
 
 from imagewright.errors import TrackingError
+from imagewright.home import home
 
-__all__ = ["PROCESS_TAGS", "end_dead_runs", "experiment_id", "home", "open_store", "process_tags", "tracking_uri"]
+__all__ = ["PROCESS_TAGS", "end_dead_runs", "experiment_id", "open_store", "process_tags", "tracking_uri"]
 
 FOLDER = "mlruns"
 # Tags that tell which process a run belongs to.
@@ -28,17 +29,6 @@ PROCESS_TAGS = ("imagewright.host", "imagewright.pid", "imagewright.process_star
 _PATIENCE = 5.0  # seconds
 _EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 _ALIVE_TOLERANCE = 1.0  # seconds; the start of a process is rounded differently by different kernels
-
-
-def home(root: Path) -> Path:
-    """The project that owns the runs: ``root``, or the project whose DVC made ``root`` for a queued experiment.
-
-    DVC runs queued experiments in a copy under ``.dvc/tmp/exps``, which it deletes afterwards.
-    """
-    for parent in root.parents:
-        if parent.parts[-3:] == (".dvc", "tmp", "exps"):
-            return parent.parents[2]
-    return root
 
 
 def tracking_uri(root: Path) -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
-from sklearn.datasets import load_digits
 
-from imagewright.data.sources import Pixels, Sample
+from imagewright.data.sources import Listing, Raw, Sample
 
 __all__ = ["Digits"]
 
@@ -22,23 +22,22 @@ class Digits:
     (the test part), as scikit-learn's ``load_digits`` gives it.
     """
 
-    def __init__(self, image_size: Sequence[int], channels: int) -> None:
-        """Load the images, which scikit-learn has in memory.
+    def files(self) -> Iterator[Path]:
+        """None: they come with scikit-learn."""
+        return iter(())
 
-        Args:
-        image_size: (H, W) in pixels; the configuration allows 8×8 only.
-        channels: C; the configuration allows 1 only.
-        """
+    def listing(self) -> Listing:
+        # scikit-learn takes a second to import, and `files` does without it.
+        from sklearn.datasets import load_digits
+
         digits = load_digits()
-        self._images = digits.images
-        self._labels = digits.target
-        self._shape = (*image_size, channels)
-        self.classes = [str(name) for name in digits.target_names]
+        return Listing(
+            classes=[str(name) for name in digits.target_names],
+            samples=[Sample(f"digits/{index:04d}", int(label)) for index, label in enumerate(digits.target)],
+        )
 
-    def samples(self) -> Sequence[Sample]:
-        return [Sample(path=f"digits/{index:04d}", label=int(label)) for index, label in enumerate(self._labels)]
+    def raw(self) -> Iterator[Raw]:
+        from sklearn.datasets import load_digits
 
-    def read(self, sample: Sample) -> Pixels:
-        ink = self._images[int(sample.path.removeprefix("digits/"))]
-        pixels: Pixels = np.rint(ink * (255 / _FULL)).astype(np.uint8).reshape(self._shape)
-        return pixels
+        for ink in load_digits().images:
+            yield np.rint(ink * (255 / _FULL)).astype(np.uint8)

@@ -1,0 +1,213 @@
+"""Paper to draw on: figures with fixed places, text, and images pasted into the drawn pixels.
+
+Whoever draws says where things stand: matplotlib's own layouts cost more time than all the drawing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.image import imsave
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.transforms import IdentityTransform
+
+from imagewright.names import fitted
+
+__all__ = [
+    "BLUE",
+    "COLOURS",
+    "FAINT",
+    "ORANGE",
+    "Images",
+    "Pasted",
+    "axes_on",
+    "bars",
+    "count_axis",
+    "fitted_on",
+    "headline",
+    "paper",
+    "save",
+    "thumbnails",
+    "whole_ticks",
+    "widest",
+    "write",
+]
+
+Images = npt.NDArray[np.uint8]
+# Pixels (H, W, 3) and their place on a picture: left and top, in pixels.
+Pasted = tuple[Images, int, int]
+
+# Training is grey and validation blue in every picture of the project; orange marks what is to be noticed.
+GREY, BLUE, TEAL, ORANGE = "#8c8c8c", "#1f5fa8", "#66c2a5", "#d95f02"
+COLOURS = (GREY, BLUE, TEAL)
+FAINT = "#e5e5e5"
+
+
+def paper(width: float, height: float, dpi: int) -> Figure:
+    """A figure of so many inches."""
+    figure = Figure(figsize=(width, height), dpi=dpi)
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _canvas(figure: Figure) -> FigureCanvasAgg:
+    canvas = figure.canvas
+    assert isinstance(canvas, FigureCanvasAgg)
+    return canvas
+
+
+def axes_on(figure: Figure, *, left: float, top: float, right: float, bottom: float) -> Axes:
+    """Axes with margins in inches."""
+    width, height = figure.get_size_inches()
+    axes = figure.add_axes(
+        (left / width, bottom / height, (width - left - right) / width, (height - top - bottom) / height)
+    )
+    axes.spines[["top", "right"]].set_visible(False)
+    return axes
+
+
+def write(
+    figure: Figure,
+    left: float,
+    top: float,
+    words: str,
+    *,
+    size: float = 9,
+    color: str = "black",
+    weight: str = "normal",
+    ha: str = "left",
+    va: str = "top",
+) -> None:
+    """Write at a place in pixels from the upper left corner; a dollar sign is a dollar sign."""
+    _, height = figure.canvas.get_width_height()
+    figure.text(
+        left,
+        height - top,
+        words,
+        fontsize=size,
+        color=color,
+        fontweight=weight,
+        ha=ha,
+        va=va,
+        transform=IdentityTransform(),
+        parse_math=False,
+    )
+
+
+def headline(
+    figure: Figure,
+    axes: Axes,
+    title: str,
+    *,
+    legend: int = 0,
+    below: str = "",
+    colour: str = "#555555",
+    left: float = 0.15,
+) -> None:
+    """Title at the upper left corner, perhaps a line below it, and the legend on top of the axes.
+
+    Args:
+        figure: of the axes.
+        axes: with what the legend names.
+        title: in bold letters.
+        legend: number of its entries; 0 for no legend.
+        below: a sentence.
+        colour: of the sentence.
+        left: inches from the left border.
+    """
+    write(figure, left * figure.dpi, 0.15 * figure.dpi, title, size=12, weight="bold")
+    if below:
+        write(figure, left * figure.dpi, 0.45 * figure.dpi, below, color=colour)
+    if legend:
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=legend, frameon=False, fontsize=9, borderaxespad=0.3)
+
+
+def bars(axes: Axes, names: Sequence[str], counts: Sequence[int]) -> None:
+    axes.barh(range(len(names)), counts, height=0.7, color=BLUE)
+    for row, count in enumerate(counts):
+        axes.text(count, row, f" {count:,}", va="center", fontsize=8)
+    axes.set_yticks(range(len(names)), names, parse_math=False)
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.tick_params(axis="y", length=0)
+    count_axis(axes, "images")
+
+
+def count_axis(axes: Axes, words: str) -> None:
+    axes.set_xlabel(words)
+    axes.xaxis.set_major_locator(whole_ticks())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    axes.grid(axis="x", color=FAINT, linewidth=0.8)
+    axes.set_axisbelow(True)
+
+
+def whole_ticks() -> MaxNLocator:
+    return MaxNLocator(6, integer=True, steps=[1, 2, 5, 10])
+
+
+def widest(figure: Figure, labels: Sequence[str]) -> float:
+    """Inches of the widest label."""
+    return max((_wide(figure, label, 10) for label in labels), default=0.0) / figure.dpi
+
+
+def fitted_on(figure: Figure, name: str, width: float, size: float, *, end: bool = False) -> str:
+    """A name cut to so many pixels at a size of the font in points."""
+    return fitted(name, width, partial(_wide, figure, size=size), end=end)
+
+
+def _wide(figure: Figure, words: str, size: float) -> float:
+    """Pixels of a text at a size of the font in points."""
+    renderer = _canvas(figure).get_renderer()  # type: ignore[no-untyped-call]
+    return float(renderer.get_text_width_height_descent(words, FontProperties(size=size), ismath=False)[0])
+
+
+def thumbnails(images: Images, side: int) -> Images:
+    """Images enlarged or shrunk by a whole factor, so that the longer side is near ``side`` pixels.
+
+    Args:
+        images: uint8 (B, H, W, C), C 1 or 3.
+        side: wanted, in pixels.
+
+    Returns:
+        uint8 (B, h, w, 3).
+    """
+    longer = max(images.shape[1:3])
+    if longer <= side:
+        factor = max(1, round(side / longer))
+        scaled = images.repeat(factor, axis=1).repeat(factor, axis=2)
+    else:
+        factor = min(round(longer / side), *images.shape[1:3])
+        height, width = (length // factor * factor for length in images.shape[1:3])
+        # Sums of strided views are several times as fast as a mean over blocks; 16 bits hold those of 16 by 16 pixels.
+        kind = np.uint16 if factor <= 16 else np.uint32
+        total = np.zeros((len(images), height // factor, width // factor, images.shape[3]), kind)
+        for row in range(factor):
+            for column in range(factor):
+                total += images[:, row:height:factor, column:width:factor]
+        scaled = (total // factor**2).astype(np.uint8)
+    return np.broadcast_to(scaled, (*scaled.shape[:3], 3)) if scaled.shape[3] == 1 else scaled
+
+
+def save(figure: Figure, path: Path, pasted: Sequence[Pasted] = ()) -> None:
+    """Draw a figure and write it.
+
+    Args:
+        figure: made by :func:`paper`.
+        path: of the PNG file.
+        pasted: images to copy into the drawn pixels; as artists they would take as long as all the rest.
+    """
+    canvas = _canvas(figure)
+    canvas.draw()  # type: ignore[no-untyped-call]
+    drawn = np.asarray(canvas.buffer_rgba())  # type: ignore[no-untyped-call]
+    for pixels, left, top in pasted:
+        place = drawn[top : top + len(pixels), left : left + pixels.shape[1], :3]
+        place[:] = pixels[: place.shape[0], : place.shape[1]]
+    # The usual compression takes three times as long for a tenth less.
+    imsave(path, drawn, format="png", dpi=figure.dpi, pil_kwargs={"compress_level": 2})
