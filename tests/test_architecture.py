@@ -175,7 +175,17 @@ def test_the_readme_names_every_command_stage_group_and_target_of_make() -> None
 @pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/benchmarks.md"])
 def test_every_path_that_a_document_names_exists(document: str) -> None:
     content = (ROOT / document).read_text("utf-8")
-    written = ("data/prepared", "data/normalized", "data/augmented", "data/raw", "models", "reports", "runs", "mlruns")
+    written = (
+        "data/scanned",
+        "data/prepared",
+        "data/normalized",
+        "data/augmented",
+        "data/raw",
+        "models",
+        "reports",
+        "runs",
+        "mlruns",
+    )
     named = re.findall(r"`((?:src|conf|docs|tests|benchmarks|tools|data)/[\w./-]*)`", content)
     named += re.findall(r"\]\(([^)#:]+)\)", content)
     folder = (ROOT / document).parent

@@ -27,7 +27,7 @@ from imagewright.stages.sections import read_sections
 
 pytestmark = pytest.mark.slow
 
-STAGES = ["compose", "prepare", "normalize", "augment", "train", "evaluate"]
+STAGES = ["compose", "scan", "prepare", "normalize", "augment", "train", "evaluate"]
 SPLITS = ("train", "validation", "test")
 
 
@@ -181,19 +181,19 @@ def test_dvc_draws_the_plots_and_shows_the_metrics(ready: Project) -> None:
 # --- only what a change touches ---------------------------------------------------------------------------------------
 
 
-def test_a_second_repro_runs_nothing(ready: Project) -> None:
-    assert ready.repro() == []
+def test_a_second_repro_looks_at_the_source_and_runs_nothing_else(ready: Project) -> None:
+    assert ready.repro() == ["scan"]
 
 
 def test_a_changed_value_of_the_network_reruns_compose_train_and_evaluate(ready: Project) -> None:
     ready.edit("conf/model/cnn.yaml", "dropout: 0.3", "dropout: 0.2")
-    assert ready.repro() == ["compose", "train", "evaluate"]
-    assert ready.repro() == []
+    assert ready.repro() == ["compose", "scan", "train", "evaluate"]
+    assert ready.repro() == ["scan"]
 
 
 def test_a_changed_option_that_is_not_chosen_reruns_compose_only(ready: Project) -> None:
     ready.edit("conf/model/mlp.yaml", "dropout: 0.2", "dropout: 0.1")
-    assert ready.repro() == ["compose"]
+    assert ready.repro() == ["compose", "scan"]
 
 
 def test_a_changed_resolution_of_the_pictures_reruns_evaluate_into_the_same_run(ready: Project) -> None:
@@ -201,7 +201,7 @@ def test_a_changed_resolution_of_the_pictures_reruns_evaluate_into_the_same_run(
     ready.repro()
     before = (ready.root / "reports" / "evaluation" / "curves.png").read_bytes()
     ready.choose(override={"evaluate.dpi": 60})
-    assert ready.repro() == ["compose", "evaluate"]
+    assert ready.repro() == ["compose", "scan", "evaluate"]
     (run,) = runs_of(ready)
     assert run.info.status == "FINISHED"
     assert (ready.root / "reports" / "evaluation" / "curves.png").read_bytes() != before
@@ -209,7 +209,7 @@ def test_a_changed_resolution_of_the_pictures_reruns_evaluate_into_the_same_run(
 
 def test_another_normalization_reruns_normalize_and_what_follows(ready: Project) -> None:
     ready.choose(normalize="minmax")
-    assert ready.repro() == ["compose", "normalize", "train", "evaluate"]
+    assert ready.repro() == ["compose", "scan", "normalize", "train", "evaluate"]
     saved = torch.load(ready.root / "models" / "best.ckpt", weights_only=True)
     assert (saved["hyper_parameters"]["shift"], saved["hyper_parameters"]["scale"]) == ([0.0], [255.0])
 
@@ -306,7 +306,7 @@ def test_a_killed_training_is_closed_by_the_next_one_which_succeeds(ready: Proje
         training.kill()
     assert runs_of(ready)[0].info.status == "RUNNING"
     ready.choose(override={"trainer.max_epochs": 1})
-    assert ready.repro() == ["compose", "train", "evaluate"]
+    assert ready.repro() == ["compose", "scan", "train", "evaluate"]
     runs = {run.info.run_id: run for run in runs_of(ready)}
     killed = runs.pop(running.info.run_id)
     assert killed.info.status == "KILLED"

@@ -868,7 +868,7 @@ def test_the_scan_changes_with_each_change_of_the_images_and_with_nothing_else(q
     configure(quick, folder)
     image = folder / "a" / "000.png"
     first = scan(quick)
-    assert len(first.splitlines()) == 8
+    assert len(first.splitlines()) == 1 + 8
     assert scan(quick) == first
     os.utime(image)
     (folder / "a" / "notes.txt").write_text("no image")

@@ -16,7 +16,7 @@ from mlflow import MlflowClient
 from imagewright.errors import TrackingError
 from imagewright.home import home
 from imagewright.tracking.provenance import code_tags, data_tags
-from imagewright.tracking.run import TrackedRun
+from imagewright.tracking.run import TrackedRun, metric_name
 from imagewright.tracking.store import PROCESS_TAGS, end_dead_runs, open_store, tracking_uri
 
 
@@ -74,6 +74,36 @@ def test_metrics_are_there_when_the_run_ends_also_in_failure(root: Path) -> None
         fail_after_2500_steps()
     history = run.client.get_metric_history(run.run_id, "loss")
     assert [(metric.step, metric.value) for metric in history] == [(step, 1 / step) for step in range(1, 2501)]
+
+
+@pytest.mark.parametrize("names", [["cat", "köter 2", "a.b:c-d_e"]])
+def test_a_plain_name_is_the_name_of_its_metric(names: list[str]) -> None:
+    assert [metric_name(name, number) for number, name in enumerate(names)] == names
+
+
+def test_any_name_gives_a_metric_of_its_own(root: Path) -> None:
+    names = [
+        "..",
+        ".",
+        "",
+        "/etc/passwd",
+        "../../x",
+        "a/b",
+        "a\\b",
+        "a_b",
+        "<b>",
+        '"',
+        " a",
+        "%",
+        "\n",
+        "x" * 400,
+        "x" * 401,
+    ]
+    metrics = {f"test/f1/{metric_name(name, number)}": number / 100 for number, name in enumerate(names)}
+    assert len(metrics) == len(names)
+    with start(root) as run:
+        run.log_metrics(metrics, 1)
+    assert run.client.get_run(run.run_id).data.metrics == metrics
 
 
 def test_more_parameters_than_one_request_takes_are_all_logged(root: Path) -> None:

@@ -28,6 +28,7 @@ def run(arguments: Sequence[str]) -> None:
     rows = [(name, f"{value:.4f}") for name, value in scores.items() if isinstance(value, float)]
     print(f"\nTest scores of {trained['run_name']!r} on {scores['images']} images, epoch {trained['best_epoch']}:\n")
     print(tabulate(rows, headers=("score", "value"), disable_numparse=True, colalign=("left", "right")))
-    print(f"\nreport    {reports / 'evaluation' / 'index.html'}")
+    print(f"\ndata      {reports / 'data' / 'index.html'}")
+    print(f"report    {reports / 'evaluation' / 'index.html'}")
     print(f"pictures  {reports / 'evaluation'}/*.png, {reports / 'augmentation.png'}")
     print("MLflow UI `make ui`, or `imagewright ui`")

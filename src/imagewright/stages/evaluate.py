@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from imagewright.models.saved import SavedModel, load_model
 from imagewright.stages.command import exit_with
 from imagewright.stages.project import find_project
 from imagewright.stages.sections import FILE, as_yaml, read_sections
-from imagewright.tracking.run import TrackedRun
+from imagewright.tracking.run import TrackedRun, metric_name
 
 _PICTURES = {
     "curves.png": "Loss and accuracy by epoch",
@@ -140,9 +139,8 @@ def _write_predictions(path: Path, classes: list[str], labels: list[int], predic
 
 def _log(run: TrackedRun, scores: Mapping[str, Any], config: Mapping[str, Any], epoch: int) -> None:
     metrics = {f"test/{name}": value for name, value in _totals(scores).items()}
-    for name, row in scores["by_class"].items():
-        allowed = re.sub(r"[^\w .:/-]", "_", name)  # MLflow takes no other characters in the name of a metric
-        metrics[f"test/f1_by_class/{allowed}"] = row["f1"]
+    for number, (name, row) in enumerate(scores["by_class"].items()):
+        metrics[f"test/f1_by_class/{metric_name(name, number)}"] = row["f1"]
     run.log_metrics(metrics, epoch)
     run.log_text(as_yaml(config), FILE)
 

@@ -25,6 +25,7 @@ from imagewright.stages.source import open_source, source_path
 # path -> (size in bytes, time of the last change of content and of anything in nanoseconds), digest
 Known = dict[str, tuple[list[int], str]]
 
+_HEADER = ["path", "bytes", "sha256"]  # DVC warns of an empty file
 _BLOCK = 2**20  # bytes
 _PORTION = 256  # files that a thread reads at once
 # A file that changed so shortly before the scan, in nanoseconds, may change again without another time.
@@ -46,8 +47,8 @@ def main() -> None:
         _write(known_path, json.dumps(found, separators=(",", ":")))
     # Relative to what data.path names, so that the list does not depend on where that lies.
     base = f"{source_path(config['data'])}/"
-    lines = [json.dumps([path.removeprefix(base), stamp[0], digest]) for path, (stamp, digest) in found.items()]
-    _write(arguments.out, "".join(f"{line}\n" for line in lines))
+    rows = [_HEADER, *([path.removeprefix(base), stamp[0], digest] for path, (stamp, digest) in found.items())]
+    _write(arguments.out, "".join(f"{json.dumps(row)}\n" for row in rows))
     total = sum(stamp[0] for stamp, _ in found.values())
     print(f"scanned {len(found)} files of {total / 2**20:,.1f} MiB")
 

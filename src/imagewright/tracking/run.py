@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,15 +16,27 @@ from mlflow.utils.validation import MAX_METRICS_PER_BATCH, MAX_PARAMS_TAGS_PER_B
 
 from imagewright.tracking.store import end_dead_runs, experiment_id, open_store, process_tags
 
-__all__ = ["TrackedRun"]
+__all__ = ["TrackedRun", "metric_name"]
 
 # Seconds between two writes of metrics: seen live in the UI, at the price of one transaction.
 _FLUSH_EVERY = 5.0
 # MLflow refuses longer values; the whole configuration is an artifact beside them.
 _LONGEST_PARAM = 6000
 _LONGEST_TAG = 5000
+_LONGEST_PART = 100  # of the name of a metric; MLflow takes 250 characters of the whole
 # Why a run failed; the second is what the UI shows as its description.
 _FAILURE_TAGS = ("imagewright.failure", "mlflow.note.content")
+
+
+def metric_name(name: str, number: int) -> str:
+    """A name of the user's in the form that MLflow takes as part of the name of a metric.
+
+    Args:
+        name: of a class.
+        number: its index, which is added where the name had to be changed, so that no two become one.
+    """
+    allowed = re.sub(r"[^\w .:-]", "_", name)[:_LONGEST_PART].strip(". ")
+    return name if name and allowed == name else f"{allowed}_{number}"
 
 
 class TrackedRun:
