@@ -10,7 +10,7 @@ timed as subprocesses from start to end, in turns, over the same files, which a 
 Small images: 60,000 JPEGs of 32x32, in FOLDER (one sub-folder a class, or splits with such folders; CIFAR-10 is to be
 had), or made here of noise. Photos: JPEGs of 500x375 made here, of colour noise with the spectrum of photos.
 
-Peak memory is the sum of what all processes of the stage hold by themselves and share (PSS), looked at every 50 ms.
+Peak memory is the sum of what all processes of the stage hold by themselves and share (PSS), looked at every 10 ms.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ def peak_memory(images: Images, parent: Path) -> float:
         peak = 0
         while process.poll() is None:
             peak = max(peak, held_by(process.pid))
-            time.sleep(0.05)
+            time.sleep(0.01)
     if process.returncode:
         raise SystemExit(f"prepare ended with {process.returncode}")
     return peak / 2**20

@@ -30,9 +30,9 @@ _WEIGHTS = {1: np.array([1.0], np.float32), 3: np.array([0.299, 0.587, 0.114], n
 _SIDE = 8  # frequencies of the hash, in either direction
 _THUMBNAIL = 32  # side of the picture whose pixels are compared
 _LEAST_SPREAD = 2.0  # standard deviation in pixel values below which an image is flat
-_PAIRS = 1 << 20  # candidates looked at in one step
+_PAIRS = 1 << 17  # candidates looked at in one step
 _MOST_PAIRS = 2_000_000_000  # some half a minute
-_BYTES = 32 * 2**20  # of pixels that are compared in one step
+_BYTES = 8 * 2**20  # of pixels that are compared in one step
 
 
 def perceptual_hash(images: Images) -> npt.NDArray[np.uint64]:
