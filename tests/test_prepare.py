@@ -570,7 +570,7 @@ def test_a_missing_validation_split_is_cut_from_training_and_the_test_images_sta
     assert {path for path, value in split.items() if value == "test"} == {p for p in split if p.startswith("test/")}
     drawn = Counter(path.split("/")[1] for path, value in split.items() if value == "validation")
     assert drawn == {"a": 3, "b": 3}
-    assert "of the source share 1 groups of duplicates" in printed  # it is said, not mended
+    assert "of the source share: 1" in printed  # it is said, not mended
 
 
 def test_a_missing_test_split_is_cut_from_training(quick: Project, tmp_path: Path) -> None:
@@ -821,16 +821,23 @@ def test_duplicates_with_two_labels_are_reported_and_kept_or_left_out_as_is_chos
     assert {row["path"] for row in table(quick, "left_out")} == left_out
     assert len(samples(quick)) == 18 - len(left_out)
     assert not left_out & set(samples(quick))
-    assert "2 groups of duplicates have more than one label (1 of equal pixels)" in printed
+    assert "groups of duplicates with more than one label: 2 (1 of equal pixels)" in printed
     assert groups_of(quick, "exact") == [{"a/000.png", "b/equal.bmp"}]
     assert groups_of(quick, "near") == [{"a/001.png", "b/near.png"}]
+
+
+def test_a_source_of_nothing_but_conflicts_is_refused(quick: Project, tmp_path: Path) -> None:
+    folder = folder_of(tmp_path / "images", {"a": 5})
+    shutil.copytree(folder / "a", folder / "b")
+    printed = refusal(quick, folder)
+    assert "data.duplicates.conflicts: drop_exact leaves none of 10 images" in printed
 
 
 def test_without_the_search_for_near_duplicates_only_equal_images_are_found(quick: Project, conflicting: Path) -> None:
     printed = prepare(quick, conflicting, {"data.duplicates.near": False, "data.duplicates.conflicts": "drop"})
     assert {row["path"] for row in table(quick, "left_out")} == {"a/000.png", "b/equal.bmp"}
     assert groups_of(quick, "near") == []
-    assert "1 groups of duplicates have more than one label" in printed
+    assert "groups of duplicates with more than one label: 1" in printed
 
 
 def test_duplicates_never_stand_in_two_of_the_splits_that_are_drawn(quick: Project, tmp_path: Path) -> None:

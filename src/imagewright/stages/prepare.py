@@ -86,7 +86,7 @@ def _prepare(section: Mapping[str, Any], seed: int, out: Path, report: Path) -> 
     with Staging(out / "staging.bin", shape, create=True) as staging:
         reading = _read(source, staging, form)
         check_refused(listing, reading.refused, section["checks"]["max_rejected"])
-        if auto and all(reading.records["grey"][row] for row in _used(reading)):
+        if auto and reading.records["grey"][_used(reading)].all():
             staging.keep_channels(1)
             _hash_again(reading, staging)
         findings = _find(listing, reading, staging, section, seed)
@@ -153,6 +153,11 @@ def _find(listing: Listing, reading: Reading, staging: Staging, section: Mapping
     ]
     conflicts, dropped = conflicting(duplicates, labels, settings["conflicts"])
     kept = np.setdiff1d(used, sorted(dropped))
+    if not len(kept):
+        raise DataError(
+            f"data.duplicates.conflicts: {settings['conflicts']} leaves none of {len(used)} images, for each is "
+            f"also there under another label; mend the labels, or set it to keep"
+        )
     empty = empty_classes(listing.classes, labels[kept].tolist(), section["empty_class"])
     present, numbers = np.unique(labels[kept], return_inverse=True)
     classes = [listing.classes[label] for label in present]
@@ -199,7 +204,7 @@ def _groups(listing: Listing) -> Iterator[Sequence[int]]:
 def _of_conflicts(conflicts: Sequence[DuplicateGroup], policy: str) -> str:
     exact = sum(group.kind == "exact" for group in conflicts)
     return (
-        f"{len(conflicts)} groups of duplicates have more than one label ({exact} of equal pixels); "
+        f"groups of duplicates with more than one label: {len(conflicts)} ({exact} of equal pixels); "
         f"data.duplicates.conflicts is {policy}"
     )
 
@@ -211,7 +216,7 @@ def _of_shared(duplicates: Sequence[DuplicateGroup], splits: npt.NDArray[np.str_
         present = {split for split in splits[list(group.members)].tolist() if split}
         if len(present) > 1:
             apart[" and ".join(split for split in SPLITS if split in present)] += 1
-    return [f"{names} of the source share {count} groups of duplicates" for names, count in apart.items()]
+    return [f"groups of duplicates that {names} of the source share: {count}" for names, count in apart.items()]
 
 
 def _of_imbalance(classes: Sequence[str], labels: npt.NDArray[np.int64]) -> list[str]:

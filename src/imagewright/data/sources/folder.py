@@ -89,7 +89,7 @@ class Folder:
             samples.append(Sample(image.path, labels[shown(parts[depth])], splits.get(parts[0])))
         remarks = []
         if ignored[_LOOSE]:
-            remarks.append(f"{ignored[_LOOSE]} images lie outside of any class folder and are ignored")
+            remarks.append(f"images outside of any class folder, which are ignored: {ignored[_LOOSE]}")
         return Listing(classes, samples, dict(sorted(ignored.items())), refused, remarks)
 
     def _splits(self) -> dict[str, str]:
