@@ -1,6 +1,7 @@
-"""Test accuracy of the default configuration on the digits, over several seeds.
+"""Test accuracy over several seeds: of the default configuration on the digits, or of any other choices.
 
     python benchmarks/accuracy.py --seeds 1 2 3 4 5
+    python benchmarks/accuracy.py --seeds 1 2 3 -- experiment=sign_language_digits override.data.path=FOLDER
 
 Each seed is a whole ``dvc repro`` in a fresh copy of the project, in which ``seed`` is set in ``params.yaml``. The seed
 drives the split, too, so that each has other test images.
@@ -40,7 +41,7 @@ def main() -> None:
     arguments = parser.parse_args()
     measured = {seed: accuracy(seed, arguments.choices) for seed in arguments.seeds}
     rows = [*measured.items(), ("mean", statistics.mean(measured.values()))]
-    print_table(f"Test accuracy on the digits. {machine()}", ("seed", "accuracy"), rows, ("", ".4f"))
+    print_table(f"Test accuracy. {machine()}", ("seed", "accuracy"), rows, ("", ".4f"))
 
 
 if __name__ == "__main__":
