@@ -200,10 +200,10 @@ def _content(path: str, form: Form) -> bytes:
         # Room for 4 channels of 32 bits, uncompressed: what is larger has no image of max_pixels in it.
         if status.st_size > 16 * form.max_pixels + _MEGABYTE:
             raise _UnusableError("too large", f"a file of {status.st_size:,} bytes; see data.checks.max_pixels")
-        parts = []
-        while part := os.read(file, status.st_size + 1):
-            parts.append(part)
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+        content = os.read(file, status.st_size)
+        while len(content) < status.st_size and (more := os.read(file, status.st_size - len(content))):
+            content += more
+        return content
     except OSError as error:
         raise _UnusableError("not readable", error.strerror or str(error)) from error
     finally:
@@ -243,8 +243,7 @@ def _from_jpeg(content: bytes, form: Form) -> Decoded | None:
         _check_size(height, width, form)
         grey = space == "Gray"
         orientation = _orientation(lambda: _exif_of(content), notes)
-        least = _least((width, height), form, orientation)
-        part = _part((width, height), least)
+        part = _part((width, height), form, orientation)
         pixels = simplejpeg.decode_jpeg(
             content, "GRAY" if grey else "RGB", min_height=-(-height // part), min_width=-(-width // part)
         )
@@ -446,8 +445,11 @@ def _least(size: tuple[int, int], form: Form, orientation: int) -> tuple[int, in
     return math.ceil(size[0] * scales[0] * _REDUCING_GAP), math.ceil(size[1] * scales[1] * _REDUCING_GAP)
 
 
-def _part(size: tuple[int, int], least: tuple[int, int]) -> int:
-    """The greatest of 1, 2, 4 and 8 by which ``size`` can be divided and still reach ``least``."""
+def _part(size: tuple[int, int], form: Form, orientation: int) -> int:
+    """The greatest of 1, 2, 4 and 8 by which ``size`` can be divided and still be large enough."""
+    if min(size) < 2 * min(form.height, form.width):
+        return 1
+    least = _least(size, form, orientation)
     fits = min(size[0] // least[0], size[1] // least[1])
     # Other eighths exist, but libjpeg-turbo has no fast code for them: they cost more than the whole image.
     return max(part for part in (1, 2, 4, 8) if part <= max(fits, 1))

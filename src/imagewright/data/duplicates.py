@@ -27,6 +27,7 @@ FLAT = np.uint64(0)  # the hash of an image without structure, which looks like 
 
 # Of the channels in what is seen as grey, by their number (ITU-R BT.601).
 _WEIGHTS = {1: np.array([1.0], np.float32), 3: np.array([0.299, 0.587, 0.114], np.float32)}
+_STEPS = 1024  # of a frequency's share in a grey level
 _SIDE = 8  # frequencies of the hash, in either direction
 _THUMBNAIL = 32  # side of the picture whose pixels are compared
 _LEAST_SPREAD = 2.0  # standard deviation in pixel values below which an image is flat
@@ -49,11 +50,12 @@ def perceptual_hash(images: Images) -> npt.NDArray[np.uint64]:
     # Rows first: the eight lowest frequencies are all that goes on from here. (8, H) · (B, H, W * C)
     lower = (down @ images.reshape(count, height, -1).astype(np.float32)).reshape(count, _SIDE, width, channels)
     spectrum = np.einsum("bkwc,lw,c->bkl", lower, across, _WEIGHTS[channels], optimize=True)
-    low = spectrum.reshape(count, -1)[:, 1:]  # without the mean, which is brightness
+    # Without the mean, which is brightness. What is 0 but for rounding is 0, however the sums were ordered.
+    low = np.rint(spectrum.reshape(count, -1)[:, 1:] * (_STEPS / np.sqrt(height * width)))
     bits = low > np.median(low, axis=1, keepdims=True)
     packed = np.ascontiguousarray(np.packbits(np.pad(bits, ((0, 0), (1, 0))), axis=1))
     hashes: npt.NDArray[np.uint64] = packed.view(">u8").astype(np.uint64).reshape(count)
-    energy = np.sqrt((low**2).sum(axis=1) / (height * width))
+    energy = np.sqrt((low**2).sum(axis=1)) / _STEPS
     return np.where(energy < _LEAST_SPREAD, FLAT, hashes)
 
 
@@ -174,7 +176,8 @@ def _candidates(hashes: npt.NDArray[np.uint64], rows: Rows, max_distance: int) -
         for start, end in _portions(followers):
             counts = followers[start:end]
             left = np.repeat(np.arange(start, end), counts)
-            right = left + 1 + np.arange(len(left)) - np.repeat(np.cumsum(counts) - counts, counts)
+            # The k-th of the pairs of a hash is with the k-th after it.
+            right = np.arange(len(left)) + np.repeat(np.arange(start, end) + 1 + counts - np.cumsum(counts), counts)
             difference = ordered[left] ^ ordered[right]
             close = np.flatnonzero(np.bitwise_count(difference) <= max_distance)
             # A pair that agrees in an earlier band was found there.

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -41,9 +41,13 @@ Images = npt.NDArray[np.uint8]
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # Pixels that a process hands on at once, in bytes, and as many images at the most.
 _PORTION = 2 * 2**20
-_MOST_IMAGES = 256
+_MOST_IMAGES = 512
+# Images that are read before anything is known of the time that they take.
+_FIRST = 8
+# Seconds that a portion is to take: none waits long for another, and the bar moves.
+_SECONDS = 0.05
 # Seconds of work from which on starting processes pays.
-_ALONE = 0.3
+_WORTH_PROCESSES = 1.0
 
 
 class Staging:
@@ -186,20 +190,22 @@ def read_images(
     Raises:
         DataError: the disk is full, or a decoder crashed.
     """
-    tasks = _tasks(raws, images_at_once(staging.shape))
-    started = time.monotonic()
-    # Starting processes takes longer than a small source needs.
+    images, done, pace = iter(raws), 0, _Pace(staging.shape)
     while processes is None or processes == 1:
-        task = next(tasks, None)
-        if task is None:
+        part = list(islice(images, pace.portion))
+        if not part:
             return
-        yield _read(task, staging, form)
-        if processes is None and time.monotonic() - started > _ALONE:
+        yield _read((done, part), staging, form)
+        done += len(part)
+        pace.add(len(part))
+        # Starting processes takes longer than a small source needs.
+        if processes is None and pace.left(staging.shape[0] - done) > _WORTH_PROCESSES:
             from joblib import cpu_count  # takes a while to import, and each process would do so again
 
             processes = cpu_count()
             if processes > 1:
                 break
+    tasks = _tasks(images, done, pace.portion)
     under_way: deque[tuple[int, list[Raw]]] = deque(maxlen=2 * processes)
     try:
         yield from in_processes(
@@ -220,9 +226,32 @@ def read_images(
         ) from error
 
 
-def _tasks(raws: Iterable[Raw], size: int) -> Iterator[tuple[int, list[Raw]]]:
+class _Pace:
+    """How long images take, and so how many are worked on at once."""
+
+    def __init__(self, shape: tuple[int, int, int, int]) -> None:
+        self.portion = min(_FIRST, images_at_once(shape))
+        self._most = images_at_once(shape)
+        self._images = 0
+        self._started = 0.0
+        self._seconds = 0.0
+
+    def add(self, images: int) -> None:
+        """Take note of so many more images. The first ones, which wait for imports, do not count."""
+        if not self._started:
+            self._started = time.monotonic()
+            return
+        self._images += images
+        self._seconds = time.monotonic() - self._started
+        self.portion = max(1, min(self._most, int(self._images * _SECONDS / self._seconds)))
+
+    def left(self, images: int) -> float:
+        """Seconds that so many images would take here; 0 as long as nothing is known."""
+        return self._seconds / self._images * images if self._seconds > _SECONDS else 0.0
+
+
+def _tasks(images: Iterator[Raw], first: int, size: int) -> Iterator[tuple[int, list[Raw]]]:
     """Portions of images with the row of the first."""
-    images, first = iter(raws), 0
     while part := list(islice(images, size)):
         yield first, part
         first += len(part)
@@ -240,28 +269,30 @@ def _read(task: tuple[int, list[Raw]], staging: Staging, form: Form) -> Portion:
     first, raws = task
     portion = Portion(first, np.zeros(len(raws), RECORD), {}, {})
     pixels = np.zeros((len(raws), *staging.shape[1:]), np.uint8)
+    used, facts = [], []
     for row, raw in enumerate(raws):
         decoded = decode(raw, form)
         if isinstance(decoded, Refused):
             portion.refused[first + row] = decoded
             continue
         pixels[row] = decoded.pixels
-        _record(portion.records[row], decoded)
+        used.append(row)
+        facts.append(_facts(decoded))
         if decoded.note:
             portion.notes[first + row] = decoded.note
-    used = [row for row in range(len(raws)) if first + row not in portion.refused]
     if used:
+        portion.records[used] = np.array(facts, RECORD)
         portion.records["hash"][used] = perceptual_hash(pixels[used])
         portion.records["brightness"][used] = pixels[used].mean(axis=(1, 2, 3))
     staging.write(first, pixels)
     return portion
 
 
-def _record(record: np.void, decoded: Decoded) -> None:
-    record["sha256"] = hashlib.sha256(decoded.pixels.tobytes()).digest()
-    record["height"], record["width"] = decoded.height, decoded.width
-    record["format"], record["mode"] = decoded.format.encode()[:8], decoded.mode.encode()[:8]
-    record["grey"] = decoded.grey
+def _facts(decoded: Decoded) -> tuple[Any, ...]:
+    """The fields of a RECORD; hash and brightness follow for many images at once."""
+    digest = hashlib.sha256(decoded.pixels.data).digest()
+    kind, mode = decoded.format.encode()[:8], decoded.mode.encode()[:8]
+    return digest, 0, decoded.height, decoded.width, kind, mode, decoded.grey, 0
 
 
 _process: tuple[Staging, Form]

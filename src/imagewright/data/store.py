@@ -15,11 +15,10 @@ import csv
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Self
+from typing import Any, BinaryIO, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -74,8 +73,7 @@ class ArrayWriter:
         self.flush()
 
 
-@dataclass(frozen=True)
-class StoredSample:
+class StoredSample(NamedTuple):
     """A line of ``samples.csv``; the stored size is that of the arrays.
 
     Attributes:

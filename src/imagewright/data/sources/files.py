@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
+from typing import NamedTuple
 
 from imagewright.data.decoding import SUPPORTED, looks_like
 from imagewright.data.sources import Refused
@@ -42,8 +42,7 @@ _LITTER = {"thumbs.db", "desktop.ini", "ehthumbs.db", "icon\r", "__macosx", "@ea
 _MOST_LEVELS = 64  # of folders within folders
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(NamedTuple):
     """A file below a folder.
 
     Attributes:
@@ -108,7 +107,8 @@ def _passed_over(entry: os.DirEntry[str]) -> str:
 
 
 def _file(entry: os.DirEntry[str], path: str) -> Found:
-    suffix = PurePosixPath(entry.name).suffix.lower()
+    stem, dot, ending = entry.name.rpartition(".")
+    suffix = f"{dot}{ending.lower()}" if stem else ""
     if suffix in _FOREIGN:
         return Found(path, refused=Refused("wrong format", f"{suffix} is not read; convert it to JPEG or PNG"))
     if suffix and suffix not in _IMAGES:
