@@ -89,7 +89,7 @@ def test_the_images_are_taken_only_as_they_can_be_worked_on(tmp_path: Path) -> N
         done = 0
         for portion in read_images(source(), staging, Form(8, 8, 1), processes=2):
             done += len(portion.records)
-            assert taken - done <= 6 * 512
+            assert taken - done <= 6 * 256
     assert done == taken == 40 * 256
 
 

@@ -31,7 +31,7 @@ _STEPS = 1024  # of a frequency's share in a grey level
 _SIDE = 8  # frequencies of the hash, in either direction
 _THUMBNAIL = 32  # side of the picture whose pixels are compared
 _LEAST_SPREAD = 2.0  # standard deviation in pixel values below which an image is flat
-_PAIRS = 1 << 17  # candidates looked at in one step
+_PAIRS = 1 << 16  # candidates looked at in one step
 _MOST_PAIRS = 2_000_000_000  # some half a minute
 _BYTES = 8 * 2**20  # of pixels that are compared in one step
 

@@ -41,7 +41,7 @@ Images = npt.NDArray[np.uint8]
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # Pixels that a process hands on at once, in bytes, and as many images at the most.
 _PORTION = 2 * 2**20
-_MOST_IMAGES = 512
+_MOST_IMAGES = 256
 # Images that are read before anything is known of the time that they take.
 _FIRST = 8
 # Seconds that a portion is to take: none waits long for another, and the bar moves.
@@ -282,8 +282,9 @@ def _read(task: tuple[int, list[Raw]], staging: Staging, form: Form) -> Portion:
             portion.notes[first + row] = decoded.note
     if used:
         portion.records[used] = np.array(facts, RECORD)
-        portion.records["hash"][used] = perceptual_hash(pixels[used])
-        portion.records["brightness"][used] = pixels[used].mean(axis=(1, 2, 3))
+        images = pixels if len(used) == len(pixels) else pixels[used]
+        portion.records["hash"][used] = perceptual_hash(images)
+        portion.records["brightness"][used] = images.mean(axis=(1, 2, 3))
     staging.write(first, pixels)
     return portion
 

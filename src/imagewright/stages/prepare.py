@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import importlib
 import shutil
-import threading
-import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +35,6 @@ from imagewright.stages.command import exit_with
 from imagewright.stages.sections import FILE, read_sections, write_sections
 from imagewright.stages.source import open_source
 
-_OTHERS_AT_WORK = 0.5  # seconds of reading after which it is done by other processes
 _LINES = 4096  # of samples.csv that are put together at once
 _SPARE = 64 * 2**20  # bytes of the disk beside the pixels: tables and the report
 # Times as many images as the smallest class from which on the largest is worth a word.
@@ -96,14 +91,12 @@ def _prepare(section: Mapping[str, Any], seed: int, out: Path, report: Path) -> 
             staging.keep_channels(1)
             _hash_again(reading, staging)
         findings = _find(listing, reading, staging, section, seed)
+        _store(out, findings, staging)
+        # The report takes half a second to import, and memory that the processes are done with by now.
         from imagewright.inspection.report import write_data_report
 
         shutil.rmtree(report, ignore_errors=True)
-        # Side by side: one mostly writes, the other mostly draws.
-        with ThreadPoolExecutor(1) as beside:
-            stored = beside.submit(_store, out, findings, staging)
-            write_data_report(report, findings, title="The data")
-            stored.result()
+        write_data_report(report, findings, title="The data")
     staging.path.unlink()
     return findings
 
@@ -121,20 +114,10 @@ def _check_room(folder: Path, shape: tuple[int, int, int, int]) -> None:
 def _read(source: Source, staging: Staging, form: Form) -> Reading:
     count = staging.shape[0]
     reading = Reading(np.zeros(count, RECORD))
-    importing = threading.Thread(target=_import_what_follows, daemon=True)
-    started = time.monotonic()
     with tqdm(total=count, desc="prepare", unit="image", mininterval=0.5, disable=None) as bar:
         for portion in read_images(source.raw(), staging, form):
             bar.update(reading.add(portion))
-            # While others decode, this process would wait: it imports what comes after, which takes half a second.
-            if importing.ident is None and time.monotonic() - started > _OTHERS_AT_WORK:
-                importing.start()
     return reading
-
-
-def _import_what_follows() -> None:
-    for module in ("scipy.sparse.csgraph", "imagewright.inspection.report"):
-        importlib.import_module(module)
 
 
 def _used(reading: Reading) -> npt.NDArray[np.int64]:
