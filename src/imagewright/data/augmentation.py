@@ -8,12 +8,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import joblib
 import numpy as np
 import numpy.typing as npt
 
 from imagewright import targets
-from imagewright.data.parallel import in_processes
+from imagewright.data.parallel import cores, in_processes
 from imagewright.data.store import ArrayWriter, read_split
 from imagewright.errors import ConfigError
 
@@ -115,7 +114,7 @@ def write_copies(
     with ArrayWriter(folder, (copies * len(images), *images.shape[1:])) as writer:
         writer.labels[:] = np.tile(labels, copies)
         if processes is None:
-            processes = 1 if copies * len(images) < WORTH_PROCESSES else min(len(chunks), joblib.cpu_count())
+            processes = 1 if copies * len(images) < WORTH_PROCESSES else min(len(chunks), cores())
         if processes == 1 or not chunks:
             for chunk in chunks:
                 yield _draw(policy, images, writer.images, chunk, seed)

@@ -62,6 +62,6 @@ class Findings:
     refused: Mapping[int, Refused]
     left_out: Mapping[int, str]
     duplicates: Sequence[DuplicateGroup]
-    splits: npt.NDArray[np.str_]
+    splits: npt.NDArray[np.object_]
     warnings: Sequence[str]
     pixels: Callable[[Sequence[int]], npt.NDArray[np.uint8]]

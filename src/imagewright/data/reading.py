@@ -30,7 +30,7 @@ from threadpoolctl import threadpool_limits
 from imagewright.data.decoding import Decoded, Form, decode
 from imagewright.data.duplicates import perceptual_hash
 from imagewright.data.findings import RECORD
-from imagewright.data.parallel import in_processes
+from imagewright.data.parallel import cores, in_processes
 from imagewright.data.sources import Raw, Refused
 from imagewright.errors import DataError
 
@@ -46,8 +46,8 @@ _MOST_IMAGES = 256
 _FIRST = 8
 # Seconds that a portion is to take: none waits long for another, and the bar moves.
 _SECONDS = 0.05
-# Seconds of work from which on starting processes pays.
-_WORTH_PROCESSES = 1.0
+# Seconds of work from which on processes are started. With two cores they gain time from about half a second on.
+_WORTH_PROCESSES = 0.25
 
 
 class Staging:
@@ -200,9 +200,7 @@ def read_images(
         pace.add(len(part))
         # Starting processes takes longer than a small source needs.
         if processes is None and pace.left(staging.shape[0] - done) > _WORTH_PROCESSES:
-            from joblib import cpu_count  # takes a while to import, and each process would do so again
-
-            processes = cpu_count()
+            processes = cores()
             if processes > 1:
                 break
     tasks = _tasks(images, done, pace.portion)

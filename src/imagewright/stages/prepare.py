@@ -30,6 +30,7 @@ from imagewright.data.sources import SPLITS, Listing, Source
 from imagewright.data.splits import assign_splits
 from imagewright.data.store import StoredSample, write_store
 from imagewright.errors import DataError
+from imagewright.memory import return_memory
 from imagewright.names import shown
 from imagewright.stages.command import exit_with
 from imagewright.stages.sections import FILE, read_sections, write_sections
@@ -92,7 +93,8 @@ def _prepare(section: Mapping[str, Any], seed: int, out: Path, report: Path) -> 
             _hash_again(reading, staging)
         findings = _find(listing, reading, staging, section, seed)
         _store(out, findings, staging)
-        # The report takes half a second to import, and memory that the processes are done with by now.
+        # The report takes half a second to import, and memory that the steps before are done with by now.
+        return_memory()
         from imagewright.inspection.report import write_data_report
 
         shutil.rmtree(report, ignore_errors=True)
@@ -164,7 +166,8 @@ def _find(listing: Listing, reading: Reading, staging: Staging, section: Mapping
     classes = [listing.classes[label] for label in present]
     official = [listing.samples[row].split for row in kept]
     check_trainable(classes, numbers.tolist(), official)
-    splits = np.full(len(labels), "", dtype="U10")
+    # References to the same few words take less memory than the words.
+    splits = np.full(len(labels), "", dtype=object)
     splits[kept] = assign_splits(
         numbers.tolist(),
         section["split"]["validation"],
@@ -210,7 +213,7 @@ def _of_conflicts(conflicts: Sequence[DuplicateGroup], policy: str) -> str:
     )
 
 
-def _of_shared(duplicates: Sequence[DuplicateGroup], splits: npt.NDArray[np.str_]) -> list[str]:
+def _of_shared(duplicates: Sequence[DuplicateGroup], splits: npt.NDArray[np.object_]) -> list[str]:
     """Splits are shared only where the source itself has drawn them."""
     apart: Counter[str] = Counter()
     for group in duplicates:

@@ -22,10 +22,11 @@ from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 from imagewright import targets
 from imagewright.data.loader import Arrays, Augment, ImageBatches, make_loader
 from imagewright.errors import ConfigError, TrainingError
+from imagewright.memory import keep_memory
 from imagewright.training.classifier import Classifier
 from imagewright.training.history import History, OnMetrics
 from imagewright.training.progress import Progress
-from imagewright.training.runtime import Runtime, choose_runtime, keep_memory
+from imagewright.training.runtime import Runtime, choose_runtime
 
 __all__ = ["Fitted", "TrainingData", "fit"]
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
-import os
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +9,7 @@ from torch import nn
 
 from imagewright.errors import ConfigError
 
-__all__ = ["Runtime", "choose_runtime", "keep_memory"]
+__all__ = ["Runtime", "choose_runtime"]
 
 # Below this many pixels an image, a CPU gains nothing by bf16, nor by a second thread: threads that wait for each other
 # keep their cores busy, and where something else wants these, a training takes several times as long. See
@@ -66,19 +64,6 @@ def choose_runtime(
         threads = 1 if accelerator == "cpu" and pixels < _SMALL_PIXELS else torch.get_num_threads()
     always = channels_last == "always" or (channels_last == "auto" and convolves)
     return Runtime(accelerator, precision, always, threads)
-
-
-def keep_memory() -> None:
-    """Have glibc keep the memory that a training step frees, for the next step; elsewhere, do nothing.
-
-    By default it returns large blocks to the system, and the next step pays for new pages: up to a fifth of the time
-    of a small network on a CPU. The two numbers are those of mallopt(3).
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
-    if mallopt is not None:
-        trim_threshold, mmap_threshold = -1, -3
-        mallopt(mmap_threshold, 32 * 1024**2)  # the most that it takes, in bytes
-        mallopt(trim_threshold, 1024**3)
 
 
 def _bf16_is_fast(accelerator: str, pixels: int) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from imagewright.data.sources import SPLIT_NAMES, Listing, Raw, Refused, Sample
-from imagewright.data.sources.files import Found, subfolders, walk
+from imagewright.data.sources.files import subfolders, walk
 from imagewright.data.sources.labels import sorted_names
 from imagewright.errors import DataError
 from imagewright.names import shown
@@ -62,31 +62,27 @@ class Folder:
     def _read(self) -> Listing:
         splits = self._splits()
         depth = 1 if splits else 0
+        classes = sorted_names({shown(name) for name in self._class_folders(splits)})
+        labels = {name: label for label, name in enumerate(classes)}
         ignored: Counter[str] = Counter()
         refused: dict[str, Refused] = {}
-        images: list[Found] = []
+        samples = []
         for found in walk(self._folder):
+            parts = found.path.split("/", depth + 1)
             if found.ignored:
                 ignored[found.ignored] += 1
-            elif found.path.count("/") <= depth:
+            elif len(parts) < depth + 2:
                 ignored[_LOOSE] += 1
             elif found.refused:
                 refused[found.path] = found.refused
             else:
-                images.append(found)
-        names = {shown(name) for name in self._class_folders(splits)}
-        if not names:
+                samples.append(Sample(found.path, labels[shown(parts[depth])], splits.get(parts[0])))
+        if not classes:
             raise DataError(
                 f"data.path: {str(self._folder)!r} has no sub-folder with images in it"
                 f"{f', but {ignored[_LOOSE]} images beside them' if ignored[_LOOSE] else ''}; put the images of each "
                 f"class into a folder with its name"
             )
-        classes = sorted_names(names)
-        labels = {name: label for label, name in enumerate(classes)}
-        samples = []
-        for image in images:
-            parts = image.path.split("/", depth + 1)
-            samples.append(Sample(image.path, labels[shown(parts[depth])], splits.get(parts[0])))
         remarks = []
         if ignored[_LOOSE]:
             remarks.append(f"images outside of any class folder, which are ignored: {ignored[_LOOSE]}")
