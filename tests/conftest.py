@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -15,6 +16,11 @@ from omegaconf import OmegaConf
 ROOT = Path(__file__).parents[1]
 # Epochs of a pipeline under test: enough to have a history, few enough to be quick.
 EPOCHS = 2
+
+
+def hear_interrupts() -> None:
+    """In a new process: a shell that starts the tests in the background has them, and what they start, ignore Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 class Project:

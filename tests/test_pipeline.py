@@ -21,7 +21,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, precision_score, recall_score
 
-from conftest import EPOCHS, Project
+from conftest import EPOCHS, Project, hear_interrupts
 from imagewright.stages.project import find_project
 from imagewright.stages.sections import read_sections
 
@@ -267,6 +267,7 @@ def long_training(project: Project) -> Iterator[psutil.Process]:
         env=project.environment(),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.STDOUT,
+        preexec_fn=hear_interrupts,
     ) as repro:
         try:
             yield wait_for_training(repro.pid, project)

@@ -31,7 +31,7 @@ import pytest
 from PIL import Image, ImageFilter
 
 import hostile
-from conftest import ROOT, Project, copy_project
+from conftest import ROOT, Project, copy_project, hear_interrupts
 from hostile import Hostile, over, texture
 from imagewright.config.composition import compose_config
 from imagewright.errors import ConfigError
@@ -959,6 +959,7 @@ def running(
             stdout=file,
             stderr=file,
             start_new_session=True,
+            preexec_fn=hear_interrupts,
         )
         try:
             yield wait_for_decoders(started.pid, seconds)
