@@ -19,7 +19,7 @@ EPOCHS = 2
 
 
 def hear_interrupts() -> None:
-    """In a new process: a shell that starts the tests in the background has them, and what they start, ignore Ctrl-C."""
+    """In a new process: where a shell starts the tests in the background, they and what they start ignore Ctrl-C."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 

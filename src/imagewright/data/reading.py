@@ -46,8 +46,9 @@ _MOST_IMAGES = 256
 _FIRST = 8
 # Seconds that a portion is to take: none waits long for another, and the bar moves.
 _SECONDS = 0.05
-# Seconds of work from which on processes are started. With two cores they gain time from about half a second on.
-_WORTH_PROCESSES = 0.25
+# Seconds of work from which on processes are started. With two cores they gain time from about half a second on, and
+# with more cores earlier.
+_WORTH_PROCESSES = 0.15
 
 
 class Staging:
