@@ -19,7 +19,7 @@ from tqdm import tqdm
 from imagewright.home import home
 from imagewright.stages.command import exit_with
 from imagewright.stages.project import find_project
-from imagewright.stages.sections import read_sections
+from imagewright.stages.sections import read_sections, write_whole
 from imagewright.stages.source import open_source, source_path
 
 # path -> (size in bytes, time of the last change of content and of anything in nanoseconds), digest
@@ -44,11 +44,13 @@ def main() -> None:
     source = open_source(config["data"])
     found = _look_at(sorted(map(os.fspath, source.files())), known)
     if found != known:
-        _write(known_path, json.dumps(found, separators=(",", ":")))
+        known_path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(known_path, json.dumps(found, separators=(",", ":")))
     # Relative to what data.path names, so that the list does not depend on where that lies.
     base = f"{source_path(config['data'])}/"
     rows = [_HEADER, *([path.removeprefix(base), stamp[0], digest] for path, (stamp, digest) in found.items())]
-    _write(arguments.out, "".join(f"{json.dumps(row)}\n" for row in rows))
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(arguments.out, "".join(f"{json.dumps(row)}\n" for row in rows))
     total = sum(stamp[0] for stamp, _ in found.values())
     print(f"scanned {len(found)} files of {total / 2**20:,.1f} MiB")
 
@@ -101,14 +103,6 @@ def _read_known(path: Path) -> Known:
     # Missing, cut off by a kill, or of another version: then everything is read.
     except (OSError, ValueError, AttributeError, TypeError):
         return {}
-
-
-def _write(path: Path, content: str) -> None:
-    """Write whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_text(content, encoding="utf-8")
-    partial.replace(path)
 
 
 if __name__ == "__main__":

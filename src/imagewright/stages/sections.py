@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 from imagewright.config.choices import load_yaml
 from imagewright.errors import ConfigError
 
-__all__ = ["FILE", "as_yaml", "read_sections", "write_sections"]
+__all__ = ["FILE", "as_yaml", "read_sections", "write_sections", "write_whole"]
 
 FILE = "config.yaml"
 
@@ -31,8 +31,13 @@ def read_sections(path: Path, *names: str) -> dict[str, Any]:
 
 def write_sections(path: Path, sections: Mapping[str, Any]) -> None:
     """Write resolved sections as YAML, whole or not at all."""
+    write_whole(path, as_yaml(sections))
+
+
+def write_whole(path: Path, content: str) -> None:
+    """Write a text file, whole or not at all."""
     partial = path.with_name(f"{path.name}.partial")
-    partial.write_text(as_yaml(sections), encoding="utf-8")
+    partial.write_text(content, encoding="utf-8")
     partial.replace(path)
 
 
