@@ -26,10 +26,10 @@ from PIL import Image
 from imagewright.data.findings import RECORD, DuplicateGroup, Findings
 from imagewright.data.sources import SPLITS, Listing, Refused, Sample
 from imagewright.inspection.columns import columns_of, examples
-from imagewright.inspection.paper import thumbnails
 from imagewright.inspection.report import write_data_report
 from imagewright.inspection.summary import summarize
 from imagewright.names import drawable, fitted, shown
+from imagewright.paper import thumbnails
 
 Images = npt.NDArray[np.uint8]
 

@@ -11,7 +11,8 @@ import pytest
 import torch
 from sklearn.metrics import accuracy_score, confusion_matrix, log_loss, precision_recall_fscore_support
 
-from imagewright.metrics import EpochScores, score
+from imagewright.metrics.epoch import EpochScores
+from imagewright.metrics.scores import score
 
 Labels = npt.NDArray[np.int64]
 

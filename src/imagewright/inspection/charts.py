@@ -13,7 +13,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 
 from imagewright.data.sources import SPLITS
-from imagewright.inspection.paper import (
+from imagewright.inspection.summary import sizes
+from imagewright.names import drawable
+from imagewright.paper import (
     BLUE,
     COLOURS,
     FAINT,
@@ -28,8 +30,6 @@ from imagewright.inspection.paper import (
     whole_ticks,
     widest,
 )
-from imagewright.inspection.summary import sizes
-from imagewright.names import drawable
 
 __all__ = ["draw_counts", "draw_modes", "draw_sizes"]
 

@@ -13,7 +13,8 @@ from matplotlib.transforms import IdentityTransform
 from imagewright.data.findings import Findings
 from imagewright.data.sources import SPLITS
 from imagewright.inspection.columns import Columns, examples
-from imagewright.inspection.paper import (
+from imagewright.inspection.summary import extremes
+from imagewright.paper import (
     COLOURS,
     FAINT,
     ORANGE,
@@ -26,7 +27,6 @@ from imagewright.inspection.paper import (
     thumbnails,
     write,
 )
-from imagewright.inspection.summary import extremes
 
 __all__ = ["draw_brightness", "draw_duplicates", "draw_examples"]
 

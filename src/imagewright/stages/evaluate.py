@@ -15,7 +15,7 @@ from imagewright.errors import DataError
 from imagewright.evaluation.pictures import draw_class_scores, draw_confusion_matrix, draw_curves
 from imagewright.evaluation.prediction import predict
 from imagewright.evaluation.report import write_report
-from imagewright.metrics import score
+from imagewright.metrics.scores import score
 from imagewright.models.saved import SavedModel, load_model
 from imagewright.stages.command import exit_with
 from imagewright.stages.project import find_project

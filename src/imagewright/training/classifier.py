@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from imagewright import targets
-from imagewright.metrics import EpochScores
+from imagewright.metrics.epoch import EpochScores
 from imagewright.models.saved import build_network
 
 __all__ = ["Classifier"]
