@@ -44,4 +44,4 @@ lock: $(INSTALLED) ## Renew requirements.lock from pyproject.toml (needs the net
 	$(BIN)/python tools/lock.py
 
 clean: ## Remove .venv and what the pipeline wrote; runs (mlruns, runs) and images stay
-	rm -rf $(VENV) data/scanned.jsonl data/.known.json data/prepared data/normalized data/augmented models reports config.yaml dvc.lock
+	rm -rf $(VENV) data/scanned.jsonl data/.known.json data/.times.json data/prepared data/normalized data/augmented models reports config.yaml dvc.lock

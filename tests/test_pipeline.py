@@ -29,6 +29,11 @@ pytestmark = pytest.mark.slow
 
 STAGES = ["compose", "scan", "prepare", "normalize", "augment", "train", "evaluate"]
 SPLITS = ("train", "validation", "test")
+# What evaluate draws for a convolutional network.
+PICTURES = (
+    *("curves", "confusion_matrix", "class_scores", "mistakes", "grad_cam", "reliability", "roc", "least_sure"),
+    *("batch", "kernels", "feature_maps"),
+)
 
 
 def store_of(project: Project) -> MlflowClient:
@@ -84,7 +89,7 @@ def test_the_statistics_are_those_of_the_training_images_alone(finished: Project
 def test_the_scores_agree_with_scikit_learn_on_the_predictions(finished: Project) -> None:
     reports = finished.root / "reports"
     rows = read_rows(reports / "evaluation" / "predictions.csv")
-    actual, predicted = [row["actual"] for row in rows], [row["predicted"] for row in rows]
+    actual, predicted = [row["label"] for row in rows], [row["prediction"] for row in rows]
     metrics = read_json(reports / "metrics.json")
     assert metrics["images"] == len(rows) == 270
     assert metrics["accuracy"] == pytest.approx(accuracy_score(actual, predicted), abs=1e-6)
@@ -152,14 +157,26 @@ def test_the_run_in_mlflow_is_complete(finished: Project) -> None:
     artifacts = {
         file.path for folder in (None, "evaluation") for file in client.list_artifacts(run.info.run_id, folder)
     }
-    assert {"config.yaml", "metrics.json", "evaluation/confusion_matrix.png", "evaluation/curves.png"} <= artifacts
+    assert {"config.yaml", "metrics.json", "index.html", "evaluation/scores.json"} <= artifacts
+    assert {"evaluation/predictions.csv", "evaluation/suspected_labels.csv"} <= artifacts
+    pictures = {file.path.split("+")[0] for file in client.list_artifacts(run.info.run_id, "images")}
+    assert {f"images/{name}" for name in PICTURES} - pictures == set()
     local = client.download_artifacts(run.info.run_id, "config.yaml")
     assert read_sections(Path(local)) == read_sections(finished.root / "config.yaml")
     commit = finished.run("git", "rev-parse", "HEAD").strip()
     assert run.data.tags["mlflow.source.git.commit"] == commit
     assert run.data.tags["git.dirty"] == "false"
     assert run.data.tags["mlflow.source.name"] == "dvc repro"
-    assert len(run.data.tags["data.samples"]) == 64
+    assert len({run.data.tags[f"data.{split}"] for split in SPLITS}) == 3
+    inputs = {given.tags[0].value: given.dataset for given in run.inputs.dataset_inputs}
+    assert {split: dataset.digest for split, dataset in inputs.items()} == {
+        split: run.data.tags[f"data.{split}"] for split in SPLITS
+    }
+    assert json.loads(inputs["test"].profile)["features_shape"] == [270, 8, 8, 1]
+    (output,) = run.outputs.model_outputs
+    assert output.step == read_json(finished.root / "models" / "run.json")["best_epoch"]
+    assert "Test accuracy" in run.data.tags["mlflow.note.content"]
+    assert "system/cpu_utilization_percentage" in run.data.metrics
 
 
 def test_summary_ends_with_the_scores_and_where_the_results_are(finished: Project) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import Colormap, LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.image import imsave
@@ -23,17 +24,29 @@ from imagewright.names import fitted
 
 __all__ = [
     "BLUE",
+    "BLUES",
     "COLOURS",
     "FAINT",
+    "GREY",
+    "MANY",
+    "MUTED",
     "ORANGE",
+    "ORANGES",
+    "SIGNED",
+    "TEAL",
+    "WARM",
+    "WIDTH",
     "Images",
     "Pasted",
     "axes_on",
     "bars",
+    "coloured",
     "count_axis",
     "fitted_on",
     "headline",
+    "only_words",
     "paper",
+    "paragraph",
     "save",
     "thumbnails",
     "whole_ticks",
@@ -48,7 +61,19 @@ Pasted = tuple[Images, int, int]
 # Training is grey and validation blue in every picture of the project; orange marks what is to be noticed.
 GREY, BLUE, TEAL, ORANGE = "#8c8c8c", "#1f5fa8", "#66c2a5", "#d95f02"
 COLOURS = (GREY, BLUE, TEAL)
-FAINT = "#e5e5e5"
+FAINT, MUTED = "#e5e5e5", "#555555"
+# Of lines that are many: each a class.
+MANY = (BLUE, ORANGE, "#1b9e77", "#e7298a", "#7b3294", "#a6761d", "#56b4e9", "#e6ab02", TEAL, MUTED)
+# Shades of numbers: from 0, and on both sides of 0, which is white.
+BLUES = LinearSegmentedColormap.from_list("blues", ["#ffffff", "#c6dbef", "#6baed6", BLUE, "#08306b"])
+ORANGES = LinearSegmentedColormap.from_list("oranges", ["#ffffff", "#fdd0a2", "#fd8d3c", ORANGE, "#8c2d04"])
+SIGNED = LinearSegmentedColormap.from_list(
+    "signed", ["#8c2d04", ORANGE, "#fdd0a2", "#ffffff", "#c6dbef", BLUE, "#08306b"]
+)
+WARM = LinearSegmentedColormap.from_list("warm", ["#fee08b", "#fd8d3c", "#e31a1c", "#800026"])
+
+# Inches: a page has room for it, and its letters can still be read on a phone.
+WIDTH = 5.0
 
 
 def paper(width: float, height: float, dpi: int) -> Figure:
@@ -85,6 +110,7 @@ def write(
     weight: str = "normal",
     ha: str = "left",
     va: str = "top",
+    rotation: float = 0,
 ) -> None:
     """Write at a place in pixels from the upper left corner; a dollar sign is a dollar sign."""
     _, height = figure.canvas.get_width_height()
@@ -97,6 +123,8 @@ def write(
         fontweight=weight,
         ha=ha,
         va=va,
+        rotation=rotation,
+        rotation_mode="anchor",
         transform=IdentityTransform(),
         parse_math=False,
     )
@@ -109,7 +137,7 @@ def headline(
     *,
     legend: int = 0,
     below: str = "",
-    colour: str = "#555555",
+    colour: str = MUTED,
     left: float = 0.15,
 ) -> None:
     """Title at the upper left corner, perhaps a line below it, and the legend on top of the axes.
@@ -128,6 +156,14 @@ def headline(
         write(figure, left * figure.dpi, 0.45 * figure.dpi, below, color=colour)
     if legend:
         axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=legend, frameon=False, fontsize=9, borderaxespad=0.3)
+
+
+def only_words(path: Path, title: str, words: str, dpi: int) -> None:
+    """A picture for what there is no picture of."""
+    figure = paper(WIDTH, 1, dpi)
+    write(figure, 0.15 * dpi, 0.15 * dpi, title, size=12, weight="bold")
+    write(figure, 0.15 * dpi, 0.5 * dpi, paragraph(figure, words, (WIDTH - 0.3) * dpi, 9), color=MUTED)
+    save(figure, path)
 
 
 def bars(axes: Axes, names: Sequence[str], counts: Sequence[int]) -> None:
@@ -152,14 +188,31 @@ def whole_ticks() -> MaxNLocator:
     return MaxNLocator(6, integer=True, steps=[1, 2, 5, 10])
 
 
-def widest(figure: Figure, labels: Sequence[str]) -> float:
-    """Inches of the widest label."""
-    return max((_wide(figure, label, 10) for label in labels), default=0.0) / figure.dpi
+def widest(figure: Figure, labels: Sequence[str], size: float = 10) -> float:
+    """Inches of the widest label, at a size of the font in points."""
+    return max((_wide(figure, label, size) for label in labels), default=0.0) / figure.dpi
 
 
 def fitted_on(figure: Figure, name: str, width: float, size: float, *, end: bool = False) -> str:
     """A name cut to so many pixels at a size of the font in points."""
     return fitted(name, width, partial(_wide, figure, size=size), end=end)
+
+
+def paragraph(figure: Figure, words: str, width: float, size: float) -> str:
+    """Words in as many lines as so many pixels of width take, at a size of the font in points."""
+    lines: list[str] = []
+    for word in words.split(" "):
+        longer = f"{lines[-1]} {word}" if lines else word
+        if lines and _wide(figure, longer, size) <= width:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return "\n".join(lines)
+
+
+def coloured(values: npt.NDArray[np.floating], shades: Colormap) -> Images:
+    """Numbers from 0 to 1 as colours, uint8 (..., 3)."""
+    return np.asarray(shades(values, bytes=True))[..., :3]
 
 
 def _wide(figure: Figure, words: str, size: float) -> float:
@@ -168,22 +221,23 @@ def _wide(figure: Figure, words: str, size: float) -> float:
     return float(renderer.get_text_width_height_descent(words, FontProperties(size=size), ismath=False)[0])
 
 
-def thumbnails(images: Images, side: int) -> Images:
+def thumbnails(images: Images, side: int, *, fit: bool = False) -> Images:
     """Images enlarged or shrunk by a whole factor, so that the longer side is near ``side`` pixels.
 
     Args:
         images: uint8 (B, H, W, C), C 1 or 3.
         side: wanted, in pixels.
+        fit: whether it may not be longer; it then is more than half as long.
 
     Returns:
         uint8 (B, h, w, 3).
     """
     longer = max(images.shape[1:3])
     if longer <= side:
-        factor = max(1, round(side / longer))
+        factor = max(1, side // longer if fit else round(side / longer))
         scaled = images.repeat(factor, axis=1).repeat(factor, axis=2)
     else:
-        factor = min(round(longer / side), *images.shape[1:3])
+        factor = min(-(-longer // side) if fit else round(longer / side), *images.shape[1:3])
         height, width = (length // factor * factor for length in images.shape[1:3])
         # Sums of strided views are several times as fast as a mean over blocks; 16 bits hold those of 16 by 16 pixels.
         kind = np.uint16 if factor <= 16 else np.uint32

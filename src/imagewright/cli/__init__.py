@@ -14,6 +14,12 @@ __all__ = ["COMMANDS", "main"]
 COMMANDS = {
     "train": "train on the prepared data with other choices, or sweep over them with -m (a Hydra app)",
     "summary": "print the test scores of the last `dvc repro`, and where its results are",
+    "compare": "say whether one run is better than another, and where they differ",
+    "predict": "predict the classes of images",
+    "export": "write the model as ONNX, with all that is needed to use it without imagewright",
+    "register": "make a version of the model in MLflow's registry; champion, if it beats the present one",
+    "whence": "say which run, code, configuration and data made a file",
+    "sync": "send to MLflow what could not be sent before",
     "ui": "open the MLflow UI on this machine",
 }
 

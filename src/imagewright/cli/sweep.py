@@ -31,7 +31,7 @@ def run(app: Callable[[], Any], root: Path, folder: Path, experiment: str, comma
     """
     folder.mkdir(parents=True, exist_ok=True)
     with TrackedRun.start(root, experiment, f"sweep {folder.name}", command_tags(command)) as parent:
-        (folder / SWEEP).write_text(json.dumps({"parent": parent.run_id, "command": command}), encoding="utf-8")
+        (folder / SWEEP).write_text(json.dumps({"parent": parent.key, "command": command}), encoding="utf-8")
         try:
             app()
         except BaseException:
@@ -48,7 +48,9 @@ def run(app: Callable[[], Any], root: Path, folder: Path, experiment: str, comma
         finished = _sorted([result for result in results if "error" not in result])
         if finished:
             best = finished[0]
-            parent.set_tags({"imagewright.best_job": best["overrides"], "imagewright.best_run": best["run_id"]})
+            parent.set_tags(
+                {"imagewright.best_job": best["overrides"], "imagewright.best_run": best["run_id"] or best["key"]}
+            )
             parent.log_metrics({f"best/{best['monitor']}": best["value"]}, 0)
         parent.log_text(_table(results), "jobs.txt")
         if failed:

@@ -8,7 +8,8 @@ import sys
 from collections.abc import Sequence
 
 from imagewright.stages.project import find_project
-from imagewright.tracking.store import open_store, tracking_uri
+from imagewright.tracking.place import is_server, tracking_uri
+from imagewright.tracking.store import open_store
 
 __all__ = ["run"]
 
@@ -20,7 +21,7 @@ def run(arguments: Sequence[str]) -> None:
     port = parser.parse_args(arguments).port
     root = find_project().root
     uri = tracking_uri(root)
-    if uri.startswith(("http://", "https://")):
+    if is_server(uri):
         print(f"runs are on the server that MLFLOW_TRACKING_URI names: {uri}")
         return
     open_store(root)

@@ -411,6 +411,11 @@ class ModelCheckpoint:
 @dataclass
 class Evaluate:
     batch_size: Annotated[int, whole(1)]
+    top_k: Annotated[int, whole(2)]
+    calibration_bins: Annotated[int, Rule("a whole number from 2 to 100", lambda value: 2 <= value <= 100)]
+    confidence: Annotated[float, Rule("above 0 and below 1", lambda value: 0 < value < 1)]
+    resamples: Annotated[int, whole(100)]
+    gallery: Annotated[int, Rule("a whole number from 1 to 100", lambda value: 1 <= value <= 100)]
     dpi: Annotated[int, Rule("a whole number from 50 to 600", lambda value: 50 <= value <= 600)]
 
 
@@ -418,6 +423,8 @@ class Evaluate:
 class Tracking:
     experiment: Annotated[str, Rule("a name", lambda value: bool(value.strip()))]
     run_name: Annotated[str | None, null_or(Rule("a name", lambda value: bool(value.strip())))]
+    model: bool
+    system_metrics: Annotated[float | None, null_or(at_least(0.1))]
 
 
 @dataclass

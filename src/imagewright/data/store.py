@@ -25,7 +25,7 @@ import numpy.typing as npt
 
 from imagewright.errors import DataError
 
-__all__ = ["COLUMNS", "ArrayWriter", "StoredSample", "read_classes", "read_split", "write_store"]
+__all__ = ["COLUMNS", "ArrayWriter", "Row", "StoredSample", "read_classes", "read_rows", "read_split", "write_store"]
 
 # Bytes of the header of an array file, and so of a file without content.
 _MAPPABLE = 128
@@ -208,3 +208,27 @@ def read_classes(folder: Path) -> list[str]:
     except FileNotFoundError as error:
         raise DataError(f"{folder}: has no classes.json; run `dvc repro` first") from error
     return names
+
+
+class Row(NamedTuple):
+    """What a row of a split's arrays is, from ``samples.csv``."""
+
+    path: str
+    sha256: str
+    name: str
+
+
+def read_rows(folder: Path) -> dict[str, list[Row]]:
+    """Path, digest of the pixels, and class of each image: split -> rows, in the order of its arrays.
+
+    Raises:
+        DataError: ``samples.csv`` is missing.
+    """
+    rows: dict[str, list[Row]] = {}
+    try:
+        with (folder / "samples.csv").open(newline="", encoding="utf-8") as file:
+            for line in csv.DictReader(file):
+                rows.setdefault(line["split"], []).append(Row(line["path"], line["sha256"], line["class"]))
+    except FileNotFoundError as error:
+        raise DataError(f"{folder}: has no samples.csv; run `dvc repro` first") from error
+    return rows

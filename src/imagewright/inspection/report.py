@@ -7,14 +7,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader
-
 from imagewright.data.findings import Findings
 from imagewright.data.sources import SPLITS
 from imagewright.inspection import charts, sheets, tables
 from imagewright.inspection.columns import Columns, columns_of
 from imagewright.inspection.summary import summarize
 from imagewright.names import shown
+from imagewright.page import render
 
 __all__ = ["write_data_report"]
 
@@ -49,10 +48,9 @@ def write_data_report(folder: Path, findings: Findings, *, title: str, dpi: int 
     tables.write_table(folder / "left_out.csv", tables.LEFT_OUT, tables.left_out(findings))
     tables.write_table(folder / "duplicates.csv", tables.DUPLICATES, tables.duplicates(findings, groups))
     drawn = _draw(folder, findings, columns, summary, dpi)
-    environment = Environment(
-        loader=PackageLoader("imagewright.inspection", "."), autoescape=True, trim_blocks=True, lstrip_blocks=True
-    )
-    page = environment.get_template("report.html.j2").render(
+    page = render(
+        "imagewright.inspection",
+        "report.html.j2",
         title=shown(title),
         sentence=_sentence(summary),
         summary=summary,

@@ -54,4 +54,4 @@ def _preview(path: Path, section: dict[str, Any], source: Path, classes: list[st
 
 
 if __name__ == "__main__":
-    exit_with(main)
+    exit_with(main, stage="augment")

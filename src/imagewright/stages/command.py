@@ -13,10 +13,20 @@ __all__ = ["exit_with"]
 INTERRUPTED = 130  # 128 + SIGINT, as a shell reports it
 
 
-def exit_with(main: Callable[[], int | None]) -> NoReturn:
-    """Run ``main`` and end the process with its status."""
+def exit_with(main: Callable[[], int | None], *, stage: str | None = None) -> NoReturn:
+    """Run ``main`` and end the process with its status.
+
+    Args:
+        main: returns the status, or None for 0.
+        stage: whose time is taken down if all went well.
+    """
     try:
-        sys.exit(main() or 0)
+        status = main() or 0
+        if stage is not None and status == 0:
+            from imagewright.stages.times import write_time  # `imagewright --help` is to import next to nothing
+
+            write_time(stage)
+        sys.exit(status)
     except ImagewrightError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

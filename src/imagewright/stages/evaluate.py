@@ -5,28 +5,67 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-from collections.abc import Mapping
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+import torch
+
 from imagewright.data.loader import Arrays
-from imagewright.data.store import read_classes, read_split
+from imagewright.data.store import Row, read_classes, read_rows, read_split
 from imagewright.errors import DataError
+from imagewright.evaluation import tables
 from imagewright.evaluation.pictures import draw_class_scores, draw_confusion_matrix, draw_curves
 from imagewright.evaluation.prediction import predict
-from imagewright.evaluation.report import write_report
+from imagewright.evaluation.report import PICTURES, write_report
+from imagewright.metrics.curves import Bin, RocCurve, reliability, roc_curves
+from imagewright.metrics.intervals import intervals
+from imagewright.metrics.labels import suspected_labels
 from imagewright.metrics.scores import score
 from imagewright.models.saved import SavedModel, load_model
 from imagewright.stages.command import exit_with
+from imagewright.stages.datasets import describe_data
 from imagewright.stages.project import find_project
 from imagewright.stages.sections import FILE, as_yaml, read_sections
+from imagewright.stages.times import read_times, seconds_so_far
+from imagewright.tracking.provenance import DatasetUse, digest_of, record
 from imagewright.tracking.run import TrackedRun, metric_name
 
-_PICTURES = {
-    "curves.png": "Loss and accuracy by epoch",
-    "confusion_matrix.png": "Confusion matrix of the test images",
-    "class_scores.png": "Scores by class",
-}
+# The stages that come before this one.
+STAGES = ("compose", "scan", "prepare", "normalize", "augment", "train")
+# Images of a kind under Grad-CAM.
+_LOOKED_AT = 8
+# Uncertainty must not differ between two evaluations of the same predictions.
+_SEED = 0
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """The network's answers on a split.
+
+    Attributes:
+        images: uint8 (N, H, W, C).
+        labels: int64 (N,).
+        rows: what the images are.
+        logits: (N, K).
+        probabilities: float64 (N, K).
+    """
+
+    images: npt.NDArray[np.uint8]
+    labels: npt.NDArray[np.int64]
+    rows: list[Row]
+    logits: torch.Tensor
+    probabilities: npt.NDArray[np.float64]
+
+    @property
+    def guesses(self) -> npt.NDArray[np.int64]:
+        best: npt.NDArray[np.int64] = self.probabilities.argmax(1)
+        return best
+
 
 
 def main() -> None:
@@ -34,69 +73,98 @@ def main() -> None:
     parser.add_argument("--config", type=Path, required=True, help="resolved configuration")
     parser.add_argument("--prepared", type=Path, required=True, help="folder of the stage prepare")
     parser.add_argument("--models", type=Path, required=True, help="folder of the stage train")
+    parser.add_argument("--inspected", type=Path, required=True, help="report of the data by the stage prepare")
+    parser.add_argument("--preview", type=Path, required=True, help="picture of the stage augment")
     parser.add_argument("--out", type=Path, required=True, help="folder that is written")
     parser.add_argument("--metrics", type=Path, required=True, help="file of the scores that is written")
+    parser.add_argument("--page", type=Path, required=True, help="report that is written")
     arguments = parser.parse_args()
     config = read_sections(arguments.config)
     trained = json.loads((arguments.models / "run.json").read_text("utf-8"))
-    root = find_project().root
-    run = TrackedRun.resume(root, trained["run_id"]) or TrackedRun.start(
-        root, config["tracking"]["experiment"], f"evaluation of {trained['run_name']}", {}
+    datasets = describe_data(arguments.prepared)
+    (test_data,) = [dataset for dataset in datasets if dataset.context == "test"]
+    run = TrackedRun.resume(
+        find_project().root,
+        trained["key"],
+        trained["run_id"],
+        experiment=config["tracking"]["experiment"],
+        name=f"evaluation of {trained['run_name']}",
+        tags={"data.test": test_data.digest},
     )
     with run:
-        scores = _evaluate(config, arguments.prepared, arguments.models, arguments.out, trained)
-        arguments.metrics.parent.mkdir(parents=True, exist_ok=True)
-        _write_json(arguments.metrics, {"images": scores["images"], **_totals(scores)})
-        _log(run, scores, config, trained["best_epoch"])
-        run.log_artifact(arguments.metrics)
-        for path in sorted(arguments.out.iterdir()):
-            run.log_artifact(path, "evaluation")
+        run.log_inputs([test_data])
+        scores, pictures = _evaluate(config, arguments, trained, datasets)
+        _log(run, scores, pictures, config, trained)
+        for path in (arguments.metrics, arguments.page):
+            run.log_artifact(path)
+        for name in ("scores.json", "predictions.csv", "suspected_labels.csv"):
+            run.log_artifact(arguments.out / name, "evaluation")
     print(f"tested {scores['images']} images: accuracy {scores['accuracy']:.2%}, F1 (macro) {scores['f1_macro']:.4f}")
 
 
 def _evaluate(
-    config: Mapping[str, Any], prepared: Path, models: Path, out: Path, trained: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Score the test images and write predictions, pictures and the page into ``out``."""
-    section = config["evaluate"]
-    model = load_model(models / "best.ckpt")
-    test = read_split(prepared / "test")
-    _check_fits(model, read_classes(prepared), test)
-    logits, labels = predict(model.network, test, section["batch_size"])
-    scores = score(logits, labels, model.classes)
-    out.mkdir(parents=True, exist_ok=True)
+    config: Mapping[str, Any],
+    paths: argparse.Namespace,
+    trained: Mapping[str, Any],
+    datasets: Sequence[DatasetUse],
+) -> tuple[dict[str, Any], dict[str, Path]]:
+    """Score the test images, and write tables, pictures and the page."""
+    section, out = config["evaluate"], paths.out
+    model = load_model(paths.models / "best.ckpt")
+    rows = read_rows(paths.prepared)
+    test = read_split(paths.prepared / "test")
+    _check_fits(model, read_classes(paths.prepared), test)
+    tested = _predicted(model, test, rows["test"], section["batch_size"])
+    validated = _predicted(
+        model, read_split(paths.prepared / "validation"), rows.get("validation", []), section["batch_size"]
+    )
+    scores = _scores(tested, model.classes, section)
+    suspects = _suspects({"test": tested, "validation": validated}, model.classes)
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir(parents=True)
     _write_json(out / "scores.json", scores)
-    _write_predictions(out / "predictions.csv", model.classes, labels.tolist(), logits.argmax(1).tolist())
-    draw_curves(
-        out / "curves.png",
-        _read_history(models / "history.csv"),
-        monitor=trained["monitor"],
-        best_epoch=trained["best_epoch"],
-        stopped_early=trained["stopped_early"],
-        dpi=section["dpi"],
+    tables.write_predictions(
+        out / "predictions.csv", [row.path for row in tested.rows], tested.labels, tested.probabilities, model.classes
     )
-    draw_confusion_matrix(
-        out / "confusion_matrix.png",
-        scores["confusion_matrix"],
-        model.classes,
-        scores["accuracy"],
-        section["dpi"],
-    )
-    draw_class_scores(out / "class_scores.png", scores["by_class"], section["dpi"])
+    tables.write_suspects(out / "suspected_labels.csv", suspects)
+    tables.write_class_scores(out / "class_scores.csv", scores["by_class"])
+    bins = reliability(tested.probabilities, tested.labels, section["calibration_bins"])
+    curves = roc_curves(tested.probabilities, tested.labels)
+    tables.write_reliability(out / "reliability.csv", bins)
+    tables.write_roc(out / "roc.csv", curves, model.classes)
+    pictures = _draw(out, model, tested, scores, bins, curves, section, paths.models, trained)
+    _write_json(paths.metrics, {"images": scores["images"], **_totals(scores)})
     write_report(
-        out / "index.html",
+        paths.page,
         title=f"Evaluation of {trained['run_name']}",
-        summary=(
-            f"The model of epoch {trained['best_epoch']} (best {trained['monitor']}: {trained['value']:.4f}, "
-            f"validation accuracy {trained['accuracy']:.2%}) on {scores['images']} test images. "
-            f"MLflow run {trained['run_id']}."
+        sentence=(
+            f"The model of epoch {trained['best_epoch']} of {trained['epochs']} (best {trained['monitor']}: "
+            f"{trained['value']:.4f}, validation accuracy {trained['accuracy']:.2%}) on {scores['images']:,} test "
+            f"images."
         ),
-        scores=_totals(scores),
-        by_class=scores["by_class"],
-        pictures=_PICTURES,
+        warnings=_warnings(trained),
+        scores=scores,
+        suspects=suspects,
+        pictures={**pictures, **_foreign(paths)},
+        data=_describe_data(paths.inspected, datasets),
+        made=_made(trained),
+        command=_again(trained),
+        times=_times(find_project().paths["times"]),
         configuration=as_yaml(config),
     )
-    return scores
+    files = {str(path.relative_to(out)): digest_of(path) for path in sorted(out.iterdir())}
+    files |= {f"../{path.name}": digest_of(path) for path in (paths.metrics, paths.page)}
+    tags = {"mlflow.source.name": trained["command"], "mlflow.source.git.commit": trained["commit"]}
+    known = record(
+        key=trained["key"],
+        run_id=trained["run_id"],
+        run_name=trained["run_name"],
+        tags=tags,
+        configuration=as_yaml(config),
+        files=files,
+    )
+    _write_json(out / "run.json", {**known, "dirty": trained["dirty"], "data": trained["data"]})
+    return scores, pictures
 
 
 def _check_fits(model: SavedModel, classes: list[str], test: Arrays) -> None:
@@ -110,12 +178,52 @@ def _check_fits(model: SavedModel, classes: list[str], test: Arrays) -> None:
         )
 
 
+def _predicted(model: SavedModel, split: Arrays, rows: list[Row], batch_size: int) -> Predicted:
+    logits, labels = predict(model.network, split, batch_size)
+    return Predicted(split[0], labels.numpy(), rows, logits, logits.double().softmax(1).numpy())
+
+
+def _scores(tested: Predicted, classes: list[str], section: Mapping[str, Any]) -> dict[str, Any]:
+    """All scores, each beside its interval."""
+    settings = {"top_k": section["top_k"], "bins": section["calibration_bins"]}
+    scores = score(tested.logits, torch.from_numpy(tested.labels), classes, **settings)
+    uncertainty = {name: section[name] for name in ("confidence", "resamples")}
+    found = intervals(tested.probabilities, tested.labels, seed=_SEED, **uncertainty, **settings)
+    for number, row in enumerate(scores["by_class"].values()):
+        row |= {f"{name}_interval": list(pairs[number]) for name, pairs in found["by_class"].items()}
+    return {
+        **scores,
+        "intervals": {name: list(pair) for name, pair in found["scores"].items() if pair},
+        **uncertainty,
+    }
+
+
+def _suspects(splits: Mapping[str, Predicted], classes: list[str]) -> list[dict[str, Any]]:
+    """Images whose label is probably wrong, the most suspicious first."""
+    found = [
+        {
+            "path": split.rows[suspect.row].path,
+            "split": name,
+            "label": classes[suspect.label],
+            "suspected": classes[suspect.suspected],
+            "label_probability": suspect.label_probability,
+            "suspected_probability": suspect.suspected_probability,
+            "margin": suspect.margin,
+        }
+        for name, split in splits.items()
+        if len(split.labels)
+        for suspect in suspected_labels(split.probabilities, split.labels)
+    ]
+    return sorted(found, key=lambda row: -float(row["margin"]))
+
+
 def _totals(scores: Mapping[str, Any]) -> dict[str, float]:
     """The scores that are one number, without those of single classes."""
-    return {name: value for name, value in scores.items() if isinstance(value, float)}
+    return {name: value for name, value in scores.items() if isinstance(value, float) and name != "confidence"}
 
 
 def _write_json(path: Path, document: Mapping[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
@@ -128,22 +236,126 @@ def _read_history(path: Path) -> dict[int, dict[str, float]]:
     }
 
 
-def _write_predictions(path: Path, classes: list[str], labels: list[int], predictions: list[int]) -> None:
-    """Names of the true and the predicted class, one line for each row of the test split."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(("row", "actual", "predicted"))
-        pairs = zip(labels, predictions, strict=True)
-        table.writerows((row, classes[label], classes[guess]) for row, (label, guess) in enumerate(pairs))
+# --- pictures ---------------------------------------------------------------------------------------------------------
 
 
-def _log(run: TrackedRun, scores: Mapping[str, Any], config: Mapping[str, Any], epoch: int) -> None:
+def _draw(
+    out: Path,
+    model: SavedModel,
+    tested: Predicted,
+    scores: Mapping[str, Any],
+    bins: Sequence[Bin],
+    curves: Sequence[RocCurve | None],
+    section: Mapping[str, Any],
+    models: Path,
+    trained: Mapping[str, Any],
+) -> dict[str, Path]:
+    """Draw what there is to draw; picture -> PNG file."""
+    dpi = section["dpi"]
+    draw_curves(
+        out / "curves.png",
+        _read_history(models / "history.csv"),
+        monitor=trained["monitor"],
+        best_epoch=trained["best_epoch"],
+        stopped_early=trained["stopped_early"],
+        dpi=dpi,
+    )
+    draw_confusion_matrix(
+        out / "confusion_matrix.png", scores["confusion_matrix"], model.classes, scores["accuracy"], dpi
+    )
+    draw_class_scores(out / "class_scores.png", scores["by_class"], dpi)
+    return {key: out / f"{key}.png" for key in PICTURES if (out / f"{key}.png").is_file()}
+
+
+# --- the page ---------------------------------------------------------------------------------------------------------
+
+
+def _foreign(paths: argparse.Namespace) -> dict[str, Path]:
+    """Pictures that earlier stages drew."""
+    pictures = {"counts": paths.inspected / "counts.png", "augmentation": paths.preview}
+    return {key: path for key, path in pictures.items() if path.is_file()}
+
+
+def _warnings(trained: Mapping[str, Any]) -> list[str]:
+    if not trained["dirty"]:
+        return []
+    return ["Files differed from the commit when the model was trained: the commit alone does not make it again."]
+
+
+def _describe_data(inspected: Path, datasets: Sequence[DatasetUse]) -> dict[str, Any]:
+    summary = json.loads((inspected / "summary.json").read_text("utf-8"))
+    images, stored = summary["images"], summary["stored"]
+    classes = len(summary["classes"])
+    duplicates = summary["duplicates"]
+    return {
+        "sentence": (
+            f"{datasets[0].name}: {images['used']:,} of {images['listed']:,} images in {classes} classes, stored as "
+            f"{stored['width']} by {stored['height']} pixels with {stored['channels']} "
+            f"{'channel' if stored['channels'] == 1 else 'channels'}; {images['refused']:,} refused, "
+            f"{images['left_out']:,} left out, {duplicates['exact']['groups']:,} groups of equal images, "
+            f"{duplicates['near']['groups']:,} of images that look the same. All of it: reports/data/index.html."
+        ),
+        "splits": [
+            {"name": dataset.context, "images": dataset.shape[0], "digest": dataset.digest} for dataset in datasets
+        ],
+        "remarks": [*summary["warnings"], *summary["remarks"]],
+    }
+
+
+def _made(trained: Mapping[str, Any]) -> dict[str, str]:
+    run = trained["run_id"] or f"not sent yet, key {trained['key']}"
+    commit = trained["commit"] or "none: the project is not in git"
+    return {
+        "MLflow run": f"{trained['run_name']} ({run})",
+        "trained": str(trained["when"]),
+        "command": str(trained["command"]),
+        "commit": f"{commit}{', with changes' if trained['dirty'] else ''}",
+        "configuration, SHA-256": str(trained["config_sha256"]),
+        "model, SHA-256": str(trained["files"]["best.ckpt"]),
+    }
+
+
+def _again(trained: Mapping[str, Any]) -> str:
+    """The command that makes the model again."""
+    checkout = f"git checkout {trained['commit']}\n" if trained["commit"] else ""
+    return f"{checkout}{trained['command']}"
+
+
+def _times(path: Path) -> list[dict[str, str]]:
+    """Stage, seconds, when; this stage is not at its end."""
+    times = read_times(path)
+    rows = [
+        {"stage": stage, "seconds": f"{times[stage]['seconds']:.1f}", "when": times[stage]["when"]}
+        for stage in STAGES
+        if stage in times
+    ]
+    return [*rows, {"stage": "evaluate", "seconds": f"{seconds_so_far():.1f}", "when": "now, up to this page"}]
+
+
+def _log(
+    run: TrackedRun,
+    scores: Mapping[str, Any],
+    pictures: Mapping[str, Path],
+    config: Mapping[str, Any],
+    trained: Mapping[str, Any],
+) -> None:
+    epoch = trained["best_epoch"]
     metrics = {f"test/{name}": value for name, value in _totals(scores).items()}
+    for name, (low, high) in scores["intervals"].items():
+        metrics |= {f"test/{name}_low": low, f"test/{name}_high": high}
     for number, (name, row) in enumerate(scores["by_class"].items()):
         metrics[f"test/f1_by_class/{metric_name(name, number)}"] = row["f1"]
     run.log_metrics(metrics, epoch)
     run.log_text(as_yaml(config), FILE)
+    for key, path in pictures.items():
+        run.log_image(path, key, epoch)
+    low, high = scores["intervals"]["accuracy"]
+    run.describe(
+        f"Test accuracy **{scores['accuracy']:.2%}** ({low:.2%} to {high:.2%}), F1 (macro) "
+        f"**{scores['f1_macro']:.4f}** on {scores['images']} images. Best epoch {epoch} of {trained['epochs']}, "
+        f"validation accuracy {trained['accuracy']:.2%}. Made by `{trained['command']}`; the report is the artifact `index.html`."
+    )
 
 
 if __name__ == "__main__":
-    exit_with(main)
+    exit_with(main, stage="evaluate")

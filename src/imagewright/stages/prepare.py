@@ -299,4 +299,4 @@ def _say(findings: Findings, report: Path) -> None:
 
 
 if __name__ == "__main__":
-    exit_with(main)
+    exit_with(main, stage="prepare")

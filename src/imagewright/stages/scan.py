@@ -106,4 +106,4 @@ def _read_known(path: Path) -> Known:
 
 
 if __name__ == "__main__":
-    exit_with(main)
+    exit_with(main, stage="scan")

@@ -13,17 +13,26 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from PIL import Image
+
 from imagewright.config.choices import flat
+from imagewright.data.loader import ImageBatches, make_loader
 from imagewright.data.store import read_classes, read_split
 from imagewright.errors import ConfigError, DataError
 from imagewright.stages.command import exit_with
+from imagewright.stages.datasets import describe_data
 from imagewright.stages.project import Project, find_project
 from imagewright.stages.sections import FILE, as_yaml, read_sections
-from imagewright.tracking.provenance import code_tags, command_tags, data_tags
+from imagewright.tracking.provenance import code_tags, command_tags, digest_of, record
 from imagewright.tracking.run import TrackedRun
 from imagewright.training.fitting import TrainingData, fit
 
 __all__ = ["Inputs", "Trained", "describe_command", "train"]
+
+# What is written beside run.json, which says whose it is.
+_FILES = ("batch.npz", "best.ckpt", "example.png", "history.csv", "last.ckpt")
+_BATCH = 64  # images of the first batch that are kept
 
 
 @dataclass(frozen=True)
@@ -40,7 +49,8 @@ class Trained:
     """What a training says of itself; evaluate and the table of a sweep read it from ``run.json``.
 
     Attributes:
-        run_id: of the MLflow run.
+        key: of the run, before it has an id.
+        run_id: of the MLflow run; None if it could not be sent.
         run_name: of the MLflow run.
         monitor: the metric that chose the best epoch.
         mode: min or max, whichever is better.
@@ -51,7 +61,8 @@ class Trained:
         stopped_early: by early stopping.
     """
 
-    run_id: str
+    key: str
+    run_id: str | None
     run_name: str
     monitor: str
     mode: str
@@ -78,29 +89,44 @@ def train(
         project: where the MLflow store is, and whose commit is logged.
         config: the whole resolved configuration.
         inputs: folders that prepare, normalize and augment wrote.
-        out: gets best.ckpt, last.ckpt, history.csv and run.json.
+        out: gets best.ckpt, last.ckpt, history.csv, batch.npz (images and labels of the first batch), example.png (an
+            image) and run.json.
         command: what started the training, for the log.
         name: of the MLflow run, if the configuration has none.
-        parent: id of the MLflow run that this one is a part of.
+        parent: key of the run that this one is a part of.
 
     Raises:
         ConfigError: the configuration asks for other data than what lies on disk.
     """
     _check_inputs(config, inputs)
     data = _load(inputs, config["seed"])
-    hashed = {
-        "samples": inputs.prepared / "samples.csv",
-        "statistics": inputs.normalized / "statistics.json",
-        "augmentation": inputs.augmented / FILE,
+    datasets = describe_data(inputs.prepared)
+    tags = {
+        **code_tags(project.root, project.written),
+        **command_tags(command),
+        **{f"data.{dataset.context}": dataset.digest for dataset in datasets},
+        "data.statistics": digest_of(inputs.normalized / "statistics.json"),
+        "data.augmentation": digest_of(inputs.augmented / FILE),
     }
-    tags = {**code_tags(project.root, project.written), **data_tags(hashed), **command_tags(command)}
-    run_name = config["tracking"]["run_name"] or name or _readable_name(config)
+    tracking = config["tracking"]
+    run_name = tracking["run_name"] or name or _readable_name(config)
+    # The section evaluate is the business of a later stage, which may change it and run again.
+    configuration = as_yaml({section: node for section, node in config.items() if section != "evaluate"})
     out.mkdir(parents=True, exist_ok=True)
-    with TrackedRun.start(project.root, config["tracking"]["experiment"], run_name, tags, parent) as run:
-        # The section evaluate is the business of a later stage, which may change it and run again.
+    with TrackedRun.start(
+        project.root,
+        tracking["experiment"],
+        run_name,
+        tags,
+        parent=parent,
+        system_metrics=tracking["system_metrics"],
+    ) as run:
         run.log_params(flat({section: node for section, node in config.items() if section != "evaluate"}))
         run.log_text(as_yaml(config), FILE)
+        run.log_inputs([dataset for dataset in datasets if dataset.context != "test"])
+        _write_batch(out, data, config)
         fitted = fit(out, data, config, run.log_metrics)
+        _write_history(out / "history.csv", fitted.history)
         best = fitted.history[fitted.best_epoch]
         run.log_metrics(
             {
@@ -110,14 +136,24 @@ def train(
             },
             fitted.best_epoch,
         )
+        if tracking["model"]:
+            run.log_model(out / "best.ckpt", out / "example.png", fitted.best_epoch)
+        files = {path.name: digest_of(path) for path in sorted(out.iterdir()) if path.name in _FILES}
         run.set_tags(
             {
                 "imagewright.accelerator": fitted.runtime.accelerator,
                 "imagewright.precision": fitted.runtime.precision,
                 "imagewright.stopped_early": str(fitted.stopped_early).lower(),
+                "sha256.best.ckpt": files["best.ckpt"],
+                "sha256.last.ckpt": files.get("last.ckpt", ""),
             }
         )
+        run.describe(
+            f"{_kind(config)} on {datasets[0].name}: best is epoch {fitted.best_epoch} of {len(fitted.history)}, "
+            f"validation accuracy {best['validation/accuracy']:.2%}, by `{command}`."
+        )
     trained = Trained(
+        key=run.key,
         run_id=run.run_id,
         run_name=run_name,
         monitor=config["callbacks"]["monitor"],
@@ -128,8 +164,10 @@ def train(
         epochs=len(fitted.history),
         stopped_early=fitted.stopped_early,
     )
-    _write_history(out / "history.csv", fitted.history)
-    (out / "run.json").write_text(json.dumps(asdict(trained), indent=2) + "\n", encoding="utf-8")
+    known = record(
+        key=run.key, run_id=run.run_id, run_name=run_name, tags=tags, configuration=configuration, files=files
+    )
+    (out / "run.json").write_text(json.dumps({**asdict(trained), **known}, indent=2) + "\n", encoding="utf-8")
     return trained
 
 
@@ -178,6 +216,24 @@ def _load(inputs: Inputs, seed: int) -> TrainingData:
     )
 
 
+def _write_batch(out: Path, data: TrainingData, config: Mapping[str, Any]) -> None:
+    """The first batch as it is drawn and augmented, and an image as an example of what the model takes."""
+    loader = make_loader(
+        ImageBatches(data.train, data.augment, config["seed"]),
+        config["trainer"]["batch_size"],
+        shuffle=True,
+        seed=config["seed"],
+    )
+    pixels, labels = next(iter(loader))
+    np.savez(out / "batch.npz", images=pixels[:_BATCH].permute(0, 2, 3, 1).numpy(), labels=labels[:_BATCH].numpy())
+    example = np.asarray(data.validation[0][0])
+    Image.fromarray(example[..., 0] if example.shape[2] == 1 else example).save(out / "example.png")
+
+
+def _kind(config: Mapping[str, Any]) -> str:
+    return str(config["model"]["_target_"].rpartition(".")[2])
+
+
 def _readable_name(config: Mapping[str, Any]) -> str:
     parts = [config[section]["_target_"].rpartition(".")[2].lower() for section in ("model", "optimizer", "scheduler")]
     experiment = os.environ.get("DVC_EXP_NAME")
@@ -210,9 +266,9 @@ def main() -> None:
     print(
         f"trained {trained.epochs} epochs; best is epoch {trained.best_epoch} with {trained.monitor} "
         f"{trained.value:.4f} and validation accuracy {trained.accuracy:.2%}; "
-        f"MLflow run {trained.run_name!r} ({trained.run_id})"
+        f"MLflow run {trained.run_name!r} ({trained.run_id or 'to be sent, key ' + trained.key})"
     )
 
 
 if __name__ == "__main__":
-    exit_with(main)
+    exit_with(main, stage="train")

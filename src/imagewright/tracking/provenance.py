@@ -6,11 +6,35 @@ import getpass
 import hashlib
 import subprocess
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from imagewright.home import home
 
-__all__ = ["code_tags", "command_tags", "data_tags"]
+__all__ = ["DatasetUse", "code_tags", "command_tags", "digest_of", "record"]
+
+
+@dataclass(frozen=True)
+class DatasetUse:
+    """Images that a run uses.
+
+    Attributes:
+        context: training, validation or test.
+        name: of the source.
+        digest: of the images and labels, at most 36 characters.
+        source: where they lie.
+        shape: (N, H, W, C).
+        classes: name -> number of images.
+    """
+
+    context: str
+    name: str
+    digest: str
+    source: str
+    shape: tuple[int, ...]
+    classes: dict[str, int]
 
 
 def code_tags(root: Path, written: Sequence[str]) -> dict[str, str]:
@@ -41,9 +65,43 @@ def command_tags(command: str) -> dict[str, str]:
     return {"mlflow.source.name": command, "mlflow.source.type": "LOCAL", "mlflow.user": _user()}
 
 
-def data_tags(files: Mapping[str, Path]) -> dict[str, str]:
-    """SHA-256 of files that stand for data: each tag ``data.<name>``."""
-    return {f"data.{name}": hashlib.sha256(path.read_bytes()).hexdigest() for name, path in files.items()}
+def digest_of(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def record(
+    *,
+    key: str,
+    run_id: str | None,
+    run_name: str,
+    tags: Mapping[str, str],
+    configuration: str,
+    files: Mapping[str, str],
+) -> dict[str, Any]:
+    """What files say of where they come from; it stands beside them as ``run.json``.
+
+    Args:
+        key: of the run.
+        run_id: of the run in MLflow; None if it was not sent.
+        run_name: of the run.
+        tags: of the run, with code, data and command.
+        configuration: the resolved one, as YAML.
+        files: name -> SHA-256.
+    """
+    return {
+        "key": key,
+        "run_id": run_id,
+        "run_name": run_name,
+        "when": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "command": tags.get("mlflow.source.name", ""),
+        "commit": tags.get("mlflow.source.git.commit"),
+        "dirty": tags.get("git.dirty") == "true",
+        "config_sha256": hashlib.sha256(configuration.encode()).hexdigest(),
+        "data": {name.removeprefix("data."): value for name, value in tags.items() if name.startswith("data.")},
+        "files": dict(files),
+    }
 
 
 def _user() -> str:

@@ -1,31 +1,35 @@
-"""One MLflow run."""
+"""One MLflow run, as the code that runs sees it: it says what there is to say, and a process beside it sends it."""
 
 from __future__ import annotations
 
+import json
+import os
 import re
+import subprocess
+import sys
 import time
-from collections.abc import Mapping
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, RunTag
-from mlflow.exceptions import MlflowException
-from mlflow.utils.validation import MAX_METRICS_PER_BATCH, MAX_PARAMS_TAGS_PER_BATCH
-
-from imagewright.tracking.store import end_dead_runs, experiment_id, open_store, process_tags
+from imagewright.tracking.journal import Journal, journals
+from imagewright.tracking.place import answers, is_server, tracking_uri, without_password
+from imagewright.tracking.process import process_tags
+from imagewright.tracking.provenance import DatasetUse
+from imagewright.tracking.system import SystemMetrics
 
 __all__ = ["TrackedRun", "metric_name"]
 
-# Seconds between two writes of metrics: seen live in the UI, at the price of one transaction.
-_FLUSH_EVERY = 5.0
-# MLflow refuses longer values; the whole configuration is an artifact beside them.
+# MLflow refuses longer values.
 _LONGEST_PARAM = 6000
-_LONGEST_TAG = 5000
 _LONGEST_PART = 100  # of the name of a metric; MLflow takes 250 characters of the whole
 # Why a run failed; the second is what the UI shows as its description.
 _FAILURE_TAGS = ("imagewright.failure", "mlflow.note.content")
+_LOOK_EVERY = 1.0  # seconds
+_SOURCE = str(Path(__file__).parents[2])
 
 
 def metric_name(name: str, number: int) -> str:
@@ -40,18 +44,38 @@ def metric_name(name: str, number: int) -> str:
 
 
 class TrackedRun:
-    """A run that ends FINISHED, FAILED with the reason, or KILLED; to be used with ``with``."""
+    """A run that ends FINISHED, FAILED with the reason, or KILLED; to be used with ``with``.
 
-    def __init__(self, client: MlflowClient, run_id: str) -> None:
-        self.client = client
-        self.run_id = run_id
-        self._metrics: list[Metric] = []
-        self._flushed = time.monotonic()
-        self._status: str | None = "FINISHED"  # None once it is discarded
+    Nothing here waits for the store, nor fails with it: what cannot be sent is kept (``journal.py``), and that is said
+    on standard error.
+
+    Attributes:
+        key: what the run is called before it has an id, 32 hexadecimal digits; it is also a tag of the run.
+        run_id: in the store; None until the end, and if the store could not be reached.
+    """
+
+    def __init__(self, root: Path, key: str) -> None:
+        self.key = key
+        self.run_id: str | None = None
+        self._root = root
+        self._uri = tracking_uri(root)
+        self._journal = Journal.of(root, key)
+        self._status = "FINISHED"
+        self._system: SystemMetrics | None = None
+        self._sender: subprocess.Popen[str] | None = None
+        self._warned = False
+        self._looked = time.monotonic()
 
     @classmethod
     def start(
-        cls, root: Path, experiment: str, name: str, tags: Mapping[str, str], parent: str | None = None
+        cls,
+        root: Path,
+        experiment: str,
+        name: str,
+        tags: Mapping[str, str],
+        *,
+        parent: str | None = None,
+        system_metrics: float | None = None,
     ) -> TrackedRun:
         """Begin a new run.
 
@@ -60,60 +84,122 @@ class TrackedRun:
             experiment: name of the experiment, made if it is missing.
             name: what the UI shows.
             tags: what the run is found by.
-            parent: id of the run that this one is a part of; it must exist.
+            parent: key of the run that this one is a part of.
+            system_metrics: seconds between two measurements of processor, memory, disk and network; None for none.
         """
-        client = open_store(root)
-        end_dead_runs(client)
+        run = cls(root, uuid.uuid4().hex)
         all_tags = {**tags, **process_tags()}
-        if parent is not None:
-            all_tags["mlflow.parentRunId"] = parent
-        run = client.create_run(
-            experiment_id(client, root, experiment),
-            run_name=name,
-            tags={key: value[:_LONGEST_TAG] for key, value in all_tags.items()},
-        )
-        return cls(client, run.info.run_id)
-
-    @classmethod
-    def resume(cls, root: Path, run_id: str) -> TrackedRun | None:
-        """Go on with an ended run; None if the store does not have it."""
-        client = open_store(root)
-        end_dead_runs(client)
-        try:
-            tags = client.get_run(run_id).data.tags
-        except MlflowException:
-            return None
-        run = cls(client, run_id)
-        # First whose it is, then that it runs: another process may just be ending the runs of dead ones.
-        run.set_tags(process_tags())
-        client.update_run(run_id, status="RUNNING")
-        for outdated in _FAILURE_TAGS:
-            if outdated in tags:
-                client.delete_tag(run_id, outdated)
+        run._journal.append("start", experiment=experiment, name=name, tags=all_tags, parent=parent)
+        run._begin(system_metrics)
         return run
 
+    @classmethod
+    def resume(
+        cls, root: Path, key: str, run_id: str | None, *, experiment: str, name: str, tags: Mapping[str, str]
+    ) -> TrackedRun:
+        """Go on with an ended run, or with its record if it was not sent yet.
+
+        Args:
+            root: the project.
+            key: of the run.
+            run_id: in the store, if it has one.
+            experiment: of the new run that takes its place if the store has it no more.
+            name: of that run.
+            tags: of that run.
+        """
+        run = cls(root, key)
+        if run._journal.ended:
+            run_id = None  # it waits to be sent, under its key
+        owner = process_tags()
+        run._journal.append("resume", run_id=run_id, experiment=experiment, name=name, tags=dict(tags), owner=owner)
+        run._begin(None)
+        return run
+
+    def _begin(self, system_metrics: float | None) -> None:
+        silence = answers(self._uri) if is_server(self._uri) else None
+        if silence is None:
+            self._sender = self._send()
+        else:
+            self._warn(_silent(self._uri, silence))
+        if system_metrics is not None:
+            self._system = SystemMetrics(self.log_metrics, system_metrics)
+
+    def _send(self, *, at_once: bool = False) -> subprocess.Popen[str]:
+        """Start the process that sends, which goes on until its input is closed."""
+        command = [sys.executable, "-m", "imagewright.tracking.sender", str(self._root.resolve()), self.key]
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL if at_once else subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join([_SOURCE, os.environ.get("PYTHONPATH", "")])},
+            start_new_session=True,  # Ctrl-C is for the run, which then says its end.
+        )
+
     def set_tags(self, tags: Mapping[str, str]) -> None:
-        self.client.log_batch(self.run_id, tags=[RunTag(key, value[:_LONGEST_TAG]) for key, value in tags.items()])
+        self._journal.append("tags", tags=dict(tags))
+
+    def describe(self, text: str) -> None:
+        """What the UI shows as the description of the run, in Markdown."""
+        self.set_tags({"mlflow.note.content": text})
 
     def log_params(self, values: Mapping[str, Any]) -> None:
-        """Log values under their names; one that is too long is cut."""
-        params = [Param(name, str(value)[:_LONGEST_PARAM]) for name, value in values.items()]
-        for start in range(0, len(params), MAX_PARAMS_TAGS_PER_BATCH):
-            self.client.log_batch(self.run_id, params=params[start : start + MAX_PARAMS_TAGS_PER_BATCH])
+        """Log values under their names; one that is too long for MLflow is logged in several parts."""
+        params: dict[str, str] = {}
+        for name, value in values.items():
+            text = str(value)
+            parts = [text[start : start + _LONGEST_PARAM] for start in range(0, len(text), _LONGEST_PARAM)] or [""]
+            params |= (
+                {name: text}
+                if len(parts) == 1
+                else {f"{name} part {number} of {len(parts)}": part for number, part in enumerate(parts, start=1)}
+            )
+        self._journal.append("params", params=params)
 
     def log_metrics(self, values: Mapping[str, float], step: int) -> None:
-        """Metrics of one step; they are written in batches."""
-        now = int(time.time() * 1000)
-        self._metrics += [Metric(name, float(value), now, step) for name, value in values.items()]
-        if time.monotonic() - self._flushed > _FLUSH_EVERY:
-            self._flush()
+        """Metrics of one step."""
+        self._journal.append("metrics", metrics={name: float(value) for name, value in values.items()}, step=step)
+        if not self._warned and time.monotonic() - self._looked > _LOOK_EVERY:
+            self._looked = time.monotonic()
+            if reason := self._journal.state.get("reason"):
+                self._warn(reason)
 
     def log_text(self, text: str, name: str) -> None:
         """Log a text as an artifact of that name."""
-        self.client.log_text(self.run_id, text, name)
+        place = self._journal.folder / "texts" / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(text, encoding="utf-8")
+        self.log_artifact(place)
 
     def log_artifact(self, path: Path, folder: str | None = None) -> None:
-        self.client.log_artifact(self.run_id, str(path), folder)
+        """Log a file as an artifact in that folder."""
+        self._journal.append("artifact", file=self._journal.keep(path), folder=folder)
+
+    def log_image(self, path: Path, key: str, step: int) -> None:
+        """Log a picture that the UI shows, beside those of other runs under the same key.
+
+        Args:
+            path: of a file that Pillow reads.
+            key: letters, digits, ``_-./`` and spaces.
+            step: e.g. an epoch.
+        """
+        self._journal.append("image", file=self._journal.keep(path), key=key, step=step)
+
+    def log_inputs(self, datasets: Sequence[DatasetUse]) -> None:
+        """Log which data the run uses."""
+        self._journal.append("inputs", datasets=[asdict(dataset) for dataset in datasets])
+
+    def log_model(self, checkpoint: Path, example: Path, step: int) -> None:
+        """Log a checkpoint as a model that MLflow can load and serve.
+
+        Args:
+            checkpoint: of imagewright.
+            example: file of an image that shows what the model takes.
+            step: the epoch that the checkpoint holds.
+        """
+        files = {"file": self._journal.keep(checkpoint), "example": self._journal.keep(example)}
+        self._journal.append("model", name="model", step=step, **files)
 
     def fail(self, reason: str) -> None:
         """End as FAILED although nothing is raised."""
@@ -122,14 +208,7 @@ class TrackedRun:
 
     def discard(self) -> None:
         """Delete the run, which has nothing to say."""
-        self.client.delete_run(self.run_id)
-        self._status = None
-
-    def _flush(self) -> None:
-        for start in range(0, len(self._metrics), MAX_METRICS_PER_BATCH):
-            self.client.log_batch(self.run_id, metrics=self._metrics[start : start + MAX_METRICS_PER_BATCH])
-        self._metrics = []
-        self._flushed = time.monotonic()
+        self._status = "DISCARDED"
 
     def __enter__(self) -> Self:
         return self
@@ -137,11 +216,61 @@ class TrackedRun:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._status is None:
-            return
-        self._flush()
-        if error is not None:
+        if self._system is not None:
+            self._system.stop()
+        if error is not None and self._status != "DISCARDED":
             self.fail(f"{type(error).__name__}: {error}")
             # KeyboardInterrupt and SystemExit (SIGTERM) are somebody's will, not a failure.
             self._status = "FAILED" if isinstance(error, Exception) else "KILLED"
-        self.client.set_terminated(self.run_id, self._status)
+        if self._status == "DISCARDED":
+            self._journal.append("discard")
+        else:
+            self._journal.append("end", status=self._status)
+        self._wait()
+
+    def _wait(self) -> None:
+        """Wait until all is sent, or it is clear that it cannot be."""
+        result = _result(self._sender)
+        if not result.get("done") and not result.get("refused"):
+            # A server may have come back, and a process that sends may have been killed.
+            silence = answers(self._uri) if is_server(self._uri) else None
+            result = {"reason": _silent(self._uri, silence)} if silence else _result(self._send(at_once=True))
+        self.run_id = result.get("run_id") or self._journal.state.get("run_id")
+        if not result.get("done"):
+            self._warn(result.get("reason") or "the process that sends the record ended without a word")
+        waiting = sum(_waits(journal) for journal in journals(self._root))
+        if waiting:
+            words = "run waits" if waiting == 1 else "runs wait"
+            print(f"note: {waiting} {words} to be sent to MLflow; `imagewright sync` sends them", file=sys.stderr)
+
+    def _warn(self, reason: str) -> None:
+        if not self._warned:
+            self._warned = True
+            print(
+                f"warning: {reason}; the work goes on, and what this run says is kept in {self._journal.folder}",
+                file=sys.stderr,
+            )
+
+
+def _silent(uri: str, reason: str) -> str:
+    return f"MLflow at {without_password(uri)} does not answer ({reason})"
+
+
+def _waits(journal: Journal) -> bool:
+    """Whether a record is complete, and nobody is sending it."""
+    if not journal.ended:
+        return False
+    with journal.alone() as alone:
+        return alone
+
+
+def _result(sender: subprocess.Popen[str] | None) -> dict[str, Any]:
+    """What became of the record; empty if there is no such process, or it was killed."""
+    if sender is None:
+        return {}
+    printed, _ = sender.communicate()
+    try:
+        result: dict[str, Any] = json.loads(printed)
+    except ValueError:
+        return {}
+    return result

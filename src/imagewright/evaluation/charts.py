@@ -1,0 +1,345 @@
+"""Charts of a training and of its test scores, as PNG files: curves, scores by class, reliability, ROC."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import NormalDist
+from typing import Any, Literal
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.transforms import IdentityTransform
+
+from imagewright.metrics.curves import Bin, RocCurve
+from imagewright.paper import (
+    BLUE,
+    FAINT,
+    GREY,
+    MANY,
+    MUTED,
+    ORANGE,
+    TEAL,
+    WIDTH,
+    axes_on,
+    fitted_on,
+    headline,
+    only_words,
+    paper,
+    save,
+    widest,
+    write,
+)
+
+__all__ = ["draw_class_scores", "draw_curves", "draw_reliability", "draw_roc"]
+
+# Classes of the chart of scores: below them the rest is left out.
+_CLASSES = 100
+# Classes with a curve in a colour of their own, if there are too many for all to have one.
+_WORST = 8
+# More curves in grey could not be told from a plane.
+_GREY_CURVES = 200
+# Sides of the corner of a ROC picture.
+_CORNERS = (0.02, 0.05, 0.1, 0.2, 0.4)
+# Standard deviations to each side that hold 95 % of a normal distribution.
+_Z = NormalDist().inv_cdf(0.975)
+
+
+def draw_curves(
+    path: Path,
+    history: Mapping[int, Mapping[str, float]],
+    *,
+    monitor: str,
+    best_epoch: int,
+    stopped_early: bool,
+    dpi: int,
+) -> None:
+    """Loss and accuracy of every epoch, with the best epoch and the end by early stopping marked.
+
+    Args:
+        path: of the PNG file.
+        history: epoch, counted from 1 -> metrics by name.
+        monitor: the metric that chose the best epoch.
+        best_epoch: the epoch whose weights were kept.
+        stopped_early: whether early stopping ended the training.
+        dpi: resolution.
+    """
+    figure = paper(WIDTH, 5.4, dpi)
+    epochs = list(history)
+    panels = [
+        axes_on(figure, left=0.75, top=top, right=0.3, bottom=5.4 - top - 1.85) for top in (0.95, 0.95 + 1.85 + 0.35)
+    ]
+    for axes, name in zip(panels, ("loss", "accuracy"), strict=True):
+        for split, colour in (("train", GREY), ("validation", BLUE)):
+            values = [row.get(f"{split}/{name}", math.nan) for row in history.values()]
+            axes.plot(epochs, values, color=colour, linewidth=2, label=split, marker="o" if len(epochs) == 1 else None)
+        kept = history[best_epoch][f"validation/{name}"]
+        axes.plot([best_epoch], [kept], "o", color=ORANGE, markersize=7, zorder=3)
+        axes.axvline(best_epoch, color=ORANGE, linewidth=1, zorder=1)
+        if stopped_early:
+            axes.axvline(epochs[-1], color="black", linewidth=1, linestyle="--", zorder=1)
+        if name == "accuracy":
+            axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
+        words = f"{name} {kept:.2%}" if name == "accuracy" else f"{name} {kept:.4f}"
+        axes.set_title(words, loc="right", fontsize=9, color=ORANGE, pad=4)
+        axes.set_ylabel(name, fontsize=9)
+        axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+        _grid(axes, "both")
+    panels[1].set_xlabel("epoch", fontsize=9)
+    words = f"Best epoch {best_epoch} by {monitor}, in orange"
+    words += f"; stopped early after epoch {epochs[-1]}." if stopped_early else f"; of {len(epochs)}."
+    headline(figure, panels[0], "Loss and accuracy by epoch", legend=2, below=words)
+    save(figure, path)
+
+
+def draw_class_scores(
+    path: Path, by_class: Mapping[str, Mapping[str, Any]], *, macro: float | None = None, dpi: int
+) -> None:
+    """F1 of each class with its interval, between precision and recall, the lowest first.
+
+    A class is marked in orange if its whole interval lies below the mean of the classes.
+
+    Args:
+        path: of the PNG file.
+        by_class: name -> precision, recall, f1, support, and perhaps f1_interval.
+        macro: mean F1 of the classes, if it is to be shown.
+        dpi: resolution.
+    """
+    # A class without images has no score to be ashamed of.
+    ordered = sorted(by_class.items(), key=lambda item: (not item[1]["support"], item[1]["f1"]))
+    rows = ordered[:_CLASSES]
+    font = 9 if len(rows) <= 30 else 7.5
+    height = (0.29 if len(rows) <= 30 else 0.18) * len(rows)
+    figure = paper(WIDTH, height + 1.65, dpi)
+    labels = [f"{fitted_on(figure, name, 1.15 * dpi, font)} ({row['support']:,})" for name, row in rows]
+    axes = axes_on(figure, left=0.3 + widest(figure, labels, font), top=1.1, right=0.3, bottom=0.55)
+    scored = [(at, row) for at, (_, row) in enumerate(rows) if row["support"]]
+    lowest = 1.0
+    behind = {at for at, row in scored if macro is not None and row.get("f1_interval") and row["f1_interval"][1] < macro}
+    for at, row in scored:
+        ends = row.get("f1_interval") or (row["f1"], row["f1"])
+        lowest = min(lowest, row["precision"], row["recall"], ends[0])
+        colour = ORANGE if at in behind else TEAL
+        axes.plot(ends, (at, at), color=colour, linewidth=font / 3, solid_capstyle="butt", zorder=2)
+    numbers = [at for at, _ in scored]
+    size = font * 0.7
+    for name, mark in (("precision", "<"), ("recall", ">")):
+        axes.plot([row[name] for _, row in scored], numbers, mark, color=GREY, markersize=size * 0.8, label=name)
+    axes.plot([row["f1"] for _, row in scored], numbers, "o", color=TEAL, markersize=size, label="F1", mec="black")
+    axes.plot(
+        [row["f1"] for at, row in scored if at in behind], sorted(behind), "o", color=ORANGE, markersize=size, mec="black"
+    )
+    if macro is not None:
+        axes.axvline(macro, color=MUTED, linewidth=1, linestyle="--", zorder=1, label=f"mean {macro:.3f}")
+    axes.set_yticks(range(len(rows)), labels, fontsize=font, parse_math=False)
+    for at in behind:
+        axes.get_yticklabels()[at].set_color(ORANGE)
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.tick_params(axis="y", length=0)
+    left = 0 if lowest < 0.6 else lowest - 0.05
+    axes.set_xlim(left, 1 + (1 - left) * 0.02)
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.set_xlabel("score" if left == 0 else f"score (the axis begins at {left:.2f})", fontsize=9)
+    _grid(axes, "x")
+    words = f"{len(rows)} of {len(ordered):,} classes" if len(rows) < len(ordered) else "In brackets test images"
+    if any(row.get("f1_interval") for _, row in rows):
+        words += "; lines: intervals" + (", orange if below the mean" if macro is not None else "")
+    headline(figure, axes, "F1 by class, the lowest first", below=f"{words}.")
+    axes.legend(
+        loc="upper left",
+        bbox_to_anchor=(0.1 / WIDTH, 1 - 0.66 / (height + 1.65)),
+        bbox_transform=figure.transFigure,
+        ncols=4,
+        frameon=False,
+        fontsize=9,
+        borderaxespad=0,
+        columnspacing=1.4,
+        handletextpad=0.4,
+    )
+    save(figure, path)
+
+
+def draw_reliability(path: Path, bins: Sequence[Bin], calibration_error: float, *, dpi: int) -> None:
+    """Accuracy beside confidence, above a histogram of the confidence.
+
+    Args:
+        path: of the PNG file.
+        bins: from 0 to 1; at least one has images.
+        calibration_error: the expected one.
+        dpi: resolution.
+    """
+    figure = paper(WIDTH, 6.0, dpi)
+    above = axes_on(figure, left=0.75, top=1.0, right=0.3, bottom=2.05)
+    below = axes_on(figure, left=0.75, top=4.25, right=0.3, bottom=0.55)
+    filled = [(row, row.count, row.confidence, row.accuracy) for row in bins]
+    total = sum(row.count for row in bins)
+    for row, count, confidence, accuracy in filled:
+        if confidence is None or accuracy is None:
+            continue
+        middle, width = (row.lower + row.upper) / 2, row.upper - row.lower
+        above.bar(middle, accuracy, width * 0.92, color=TEAL, zorder=1)
+        above.bar(
+            middle,
+            abs(confidence - accuracy),
+            width * 0.92,
+            bottom=min(confidence, accuracy),
+            color=ORANGE,
+            alpha=0.55,
+            zorder=2,
+        )
+        above.plot((middle, middle), _wilson(accuracy, count), color="black", linewidth=1.2, zorder=4)
+    above.plot((0, 1), (0, 1), color=MUTED, linewidth=1, linestyle="--", zorder=3, label="as it should be")
+    above.bar(0, 0, color=TEAL, label="accuracy")
+    above.bar(0, 0, color=ORANGE, alpha=0.55, label="away from the confidence")
+    above.set_ylim(0, 1)
+    above.set_ylabel("accuracy", fontsize=9)
+    above.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    shares = [row.count / total for row in bins]
+    below.bar(
+        [(row.lower + row.upper) / 2 for row in bins],
+        shares,
+        [(row.upper - row.lower) * 0.92 for row in bins],
+        color=TEAL,
+    )
+    if len(bins) <= 20:
+        for row, share in zip(bins, shares, strict=True):
+            if row.count:
+                below.text((row.lower + row.upper) / 2, share, _short(row.count), ha="center", va="bottom", fontsize=6.5)
+    below.set_ylim(0, max(shares) * 1.15)
+    below.set_ylabel("images", fontsize=9)
+    below.set_xlabel("confidence: the probability of the predicted class", fontsize=9)
+    below.yaxis.set_major_locator(MaxNLocator(3))
+    below.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    for axes in (above, below):
+        axes.set_xlim(0, 1)
+        axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        _grid(axes, "both")
+    hits = sum(count * accuracy for _, count, _, accuracy in filled if accuracy is not None) / total
+    sure = sum(count * confidence for _, count, confidence, _ in filled if confidence is not None) / total
+    headline(
+        figure,
+        above,
+        f"Reliability: calibration error {calibration_error:.2%}",
+        legend=3,
+        below=f"{sure:.2%} sure on average, {hits:.2%} right. Black lines: 95% intervals (Wilson).",
+    )
+    save(figure, path)
+
+
+def draw_roc(
+    path: Path,
+    curves: Sequence[RocCurve | None],
+    areas: Sequence[float | None],
+    classes: Sequence[str],
+    *,
+    dpi: int,
+) -> None:
+    """ROC curves, one class against the rest; of the upper left corner if all of them run through it.
+
+    Args:
+        path: of the PNG file.
+        curves: of K classes; None for a class without one.
+        areas: under them.
+        classes: K names.
+        dpi: resolution.
+    """
+    found = [
+        (area, curve, name)
+        for area, curve, name in zip(areas, curves, classes, strict=True)
+        if area is not None and curve is not None
+    ]
+    if not found:
+        only_words(path, "ROC curves", "None: there are not images of two classes.", dpi)
+        return
+    found.sort(key=lambda item: item[0])
+    named = found if len(found) <= len(MANY) else found[:_WORST]
+    rest = [curve for _, curve, _ in found[len(named) :]]
+    rest = [rest[at] for at in np.linspace(0, len(rest) - 1, min(len(rest), _GREY_CURVES)).astype(int)]
+    lines = -(-len(named) // 2)
+    height = 0.8 + 4.0 + 0.65 + 0.21 * lines
+    figure = paper(WIDTH, height, dpi)
+    axes = axes_on(figure, left=0.75, top=0.8, right=0.3, bottom=height - 4.8)
+    corner = _corner([curve for _, curve, _ in found])
+    _draw_roc_on(axes, [curve for _, curve, _ in named], rest, corner)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(MaxNLocator(5))
+        axis.set_major_formatter(PercentFormatter(1, decimals=None))
+    axes.set_xlabel("images of other classes that are taken for it", fontsize=9)
+    axes.set_ylabel("images of the class that are found", fontsize=9)
+    _grid(axes, "both")
+    if corner < 1:
+        whole = figure.add_axes((0.62, (height - 4.65) / height, 0.3, 1.5 / height))
+        _draw_roc_on(whole, [curve for _, curve, _ in named], rest, 1)
+        whole.set_xticks([])
+        whole.set_yticks([])
+        whole.add_patch(Rectangle((0, 1 - corner), corner, corner, fill=False, edgecolor="black"))
+        whole.set_title("the whole", fontsize=8, pad=2)
+    for at, (area, _, name) in enumerate(named):
+        left, top = (0.2 + at // lines * (WIDTH - 0.3) / 2) * dpi, (5.4 + at % lines * 0.21) * dpi
+        figure.add_artist(_sample(figure, left, top, at))
+        words = f"{fitted_on(figure, name, 1.3 * dpi, 9)}  {_below_one(area)}"
+        write(figure, left + 0.35 * dpi, top, words, va="center_baseline")
+    words = "One class against the rest; at the bottom the areas, the lowest first"
+    words += f", of {len(named)} of {len(found):,} classes." if rest else "."
+    headline(figure, axes, "ROC curves" + (": the upper left corner" if corner < 1 else ""), below=words)
+    save(figure, path)
+
+
+def _draw_roc_on(axes: Axes, named: Sequence[RocCurve], rest: Sequence[RocCurve], corner: float) -> None:
+    axes.plot((0, 1), (0, 1), color=MUTED, linewidth=1, linestyle="--")
+    points = [np.column_stack((curve.false_positives, curve.true_positives)) for curve in rest]
+    axes.add_collection(LineCollection(points, colors=FAINT, linewidths=1, zorder=1))
+    # The lowest lies on top.
+    for at, curve in reversed([*enumerate(named)]):
+        axes.plot(curve.false_positives, curve.true_positives, **_look(at), zorder=2)
+    # Lines along the border are not cut in half.
+    axes.set_xlim(-0.01 * corner, corner)
+    axes.set_ylim(1 - corner, 1 + 0.01 * corner)
+
+
+def _corner(curves: Sequence[RocCurve]) -> float:
+    """Side of the corner in whose inner half each curve has its best point, 1 if there is none."""
+    reach = 0.0
+    for curve in curves:
+        best = int(np.argmax(curve.true_positives - curve.false_positives))
+        reach = max(reach, curve.false_positives[best], 1 - curve.true_positives[best])
+    return next((side for side in _CORNERS if reach <= side / 2), 1.0)
+
+
+def _look(at: int) -> dict[str, Any]:
+    """Colour and stroke: not everybody can tell ten colours."""
+    return {"color": MANY[at], "linewidth": 1.8, "linestyle": "-" if at < len(MANY) // 2 else (0, (4, 1.5))}
+
+
+def _sample(figure: Figure, left: float, top: float, at: int) -> Line2D:
+    """A short piece of a line, at a place in pixels from the upper left corner."""
+    y = figure.canvas.get_width_height()[1] - top
+    return Line2D((left, left + 0.27 * figure.dpi), (y, y), transform=IdentityTransform(), **_look(at))
+
+
+def _below_one(area: float) -> str:
+    """What is not quite 1 does not look so."""
+    return f"{area:.4f}" if area == 1 or area < 0.99995 else "> 0.9999"
+
+
+def _grid(axes: Axes, axis: Literal["x", "y", "both"]) -> None:
+    axes.grid(axis=axis, color=FAINT, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.tick_params(labelsize=8)
+
+
+def _wilson(share: float, count: int) -> tuple[float, float]:
+    """Ends of the interval of a share (Wilson 1927)."""
+    z = _Z * _Z / count
+    middle, reach = share + z / 2, _Z * math.sqrt(share * (1 - share) / count + z / count / 4)
+    return (middle - reach) / (1 + z), (middle + reach) / (1 + z)
+
+
+def _short(count: int) -> str:
+    return f"{count:,}" if count < 10_000 else f"{count / 1000:,.0f}k"
