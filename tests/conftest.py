@@ -110,8 +110,13 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
     return project
 
 
+def copy_finished(finished: Project, folder: Path) -> Project:
+    """A copy of a finished project, without its runs."""
+    shutil.copytree(finished.root, folder, ignore=shutil.ignore_patterns("mlruns"))
+    return Project(folder)
+
+
 @pytest.fixture
 def ready(finished: Project, tmp_path: Path) -> Project:
     """A copy of the finished project, to be changed; its runs are logged anew."""
-    shutil.copytree(finished.root, tmp_path / "project", ignore=shutil.ignore_patterns("mlruns"))
-    return Project(tmp_path / "project")
+    return copy_finished(finished, tmp_path / "project")

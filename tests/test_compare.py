@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import logging
 import re
+import shutil
 import socket
 import time
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from PIL import Image
+from playwright.sync_api import sync_playwright
 from scipy.stats import binomtest
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
 
@@ -277,7 +279,7 @@ def test_a_change_for_the_better_is_blue_and_one_for_the_worse_is_orange(tmp_pat
 CLASSES = ("cat", "dog", "<script>alert(1)</script>")
 TRUE = [CLASSES[row % 3] for row in range(60)]
 WORSE = [CLASSES[(row + (row % 4 == 0)) % 3] for row in range(60)]
-BETTER = [CLASSES[(row + (row % 30 == 0)) % 3] for row in range(60)]
+BETTER = [CLASSES[(row + (row % 15 == 0)) % 3] for row in range(60)]
 PATHS = [*(f"{row}.png" for row in range(4)), "<img src=x>.png", *(f"{row}.png" for row in range(5, 60))]
 
 
@@ -433,6 +435,37 @@ def test_the_page_needs_no_other_file_and_escapes_what_it_shows(
         assert words in page.text
 
 
+@pytest.mark.browser
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_page_fits_a_screen_and_a_phone(
+    at: Project, capsys: pytest.CaptureFixture[str], tmp_path: Path, width: int
+) -> None:
+    compare.run(["old", "new", "twin", "--out", str(tmp_path)])
+    heard: list[str] = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"))
+        page = browser.new_page(viewport={"width": width, "height": 800})
+        page.on("console", lambda message: heard.append(message.text))
+        page.on("dialog", lambda dialog: heard.append(dialog.message))
+        page.on("request", lambda request: heard.append(request.url) if request.url.startswith("http") else None)
+        page.goto((tmp_path / "index.html").as_uri())
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        drawn = page.evaluate("Array.from(document.images, image => [image.naturalWidth, image.clientWidth])")
+        assert len(drawn) == 5
+        assert all(natural > 400 and shown > 280 for natural, shown in drawn)
+        # Numbers stay on their lines: a table that is too wide is scrolled.
+        lines = page.evaluate(
+            """Array.from(document.querySelectorAll('td + td:not(:has(bdi))'), cell => {
+                const range = document.createRange();
+                range.selectNodeContents(cell);
+                return new Set(Array.from(range.getClientRects(), box => box.top)).size;
+            })"""
+        )
+        assert set(lines) == {1}
+        browser.close()
+    assert heard == []
+
+
 def test_the_page_is_in_the_reports_of_the_project_by_default(at: Project, capsys: pytest.CaptureFixture[str]) -> None:
     compare.run(["old", "new"])
     assert (at.root / "reports" / "comparison" / "index.html").is_file()
@@ -577,7 +610,7 @@ def test_a_deleted_run_is_not_found_by_its_id(at: Project) -> None:
         find_run(open_store(at.root), at.runs["deleted"])
 
 
-@pytest.mark.parametrize("deaf", [False, True])
+@pytest.mark.parametrize("deaf", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_server_that_does_not_answer_is_said_within_seconds(
     at: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], deaf: bool
 ) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scipy.special import softmax
 from torch import Tensor, nn
 
 from imagewright.errors import ConfigError, DataError
@@ -424,17 +425,27 @@ MLP_SECTION = {
 }
 
 
+PREPROCESSING = {
+    "fit": "pad",
+    "background": [0, 128, 255],
+    "value_range": "image",
+    "max_pixels": 1000,
+    "min_side": 2,
+}
+
+
 def checkpoint(**changes: Any) -> tuple[nn.Module, dict[str, Any]]:
     """A network, and what a checkpoint of it holds; ``changes`` are made in its hyperparameters."""
     torch.manual_seed(0)
     network = build_network(MLP_SECTION, (3, 8, 6), 3, [10.0, 20.0, 30.0], [2.0, 4.0, 8.0])
     as_trained(network)
-    made = {
+    made: dict[str, Any] = {
         "network": MLP_SECTION,
         "input_shape": [3, 8, 6],
         "classes": ["a", "b", "c"],
         "shift": [10.0, 20.0, 30.0],
         "scale": [2.0, 4.0, 8.0],
+        "preprocessing": PREPROCESSING,
         **changes,
     }
     state = {f"network.{name}": value for name, value in network.state_dict().items()}
@@ -456,7 +467,32 @@ def test_a_saved_model_predicts_as_before_and_knows_its_classes(tmp_path: Path) 
     assert torch.equal(loaded.network(images), network(images))
     assert loaded.classes == ["a", "b", "c"]
     assert loaded.input_shape == (3, 8, 6)
+    assert loaded.preprocessing == PREPROCESSING
     assert not any(layer.training for layer in loaded.network.modules())
+
+
+@pytest.mark.parametrize("batch", [1, 2, 9])
+@pytest.mark.parametrize("writeable", [True, False])
+def test_the_probabilities_of_a_saved_model_are_the_softmax_of_its_logits(
+    tmp_path: Path, batch: int, writeable: bool
+) -> None:
+    network, saved = checkpoint()
+    torch.save(saved, tmp_path / "best.ckpt")
+    images = np.random.default_rng(batch).integers(0, 256, (batch, 8, 6, 3), dtype=np.uint8)
+    images.flags.writeable = writeable
+    with torch.no_grad():
+        logits = network(torch.tensor(images.transpose(0, 3, 1, 2))).numpy().astype(np.float64)
+    given = load_model(tmp_path / "best.ckpt").probabilities(images)
+    assert given.dtype == np.float32
+    np.testing.assert_allclose(given, softmax(logits, axis=1), rtol=0, atol=1e-6)
+
+
+def test_a_checkpoint_that_does_not_know_its_preprocessing_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    _, saved = checkpoint()
+    del saved["hyper_parameters"]["preprocessing"]
+    torch.save(saved, tmp_path / "best.ckpt")
+    with pytest.raises(DataError, match=r"best\.ckpt: is of an earlier version, and does not say how .* train again"):
+        load_model(tmp_path / "best.ckpt")
 
 
 def test_a_missing_checkpoint_is_refused_by_its_path(tmp_path: Path) -> None:
@@ -542,6 +578,15 @@ FOREIGN: dict[str, Callable[[], Any]] = {
     "a shape of two numbers": lambda: checkpoint(input_shape=[3, 8])[1],
     "a shape of four numbers": lambda: checkpoint(input_shape=[3, 8, 6, 1])[1],
     "no shape": lambda: checkpoint(input_shape=None)[1],
+    "preprocessing without a key": lambda: checkpoint(preprocessing={"fit": "crop"})[1],
+    "no preprocessing": lambda: checkpoint(preprocessing=None)[1],
+    **{
+        f"{key} {value}": lambda key=key, value=value: checkpoint(preprocessing={**PREPROCESSING, key: value})[1]
+        for key, value in (
+            *(("fit", "squeeze"), ("fit", None), ("value_range", "some"), ("background", [0, 0])),
+            *(("background", [0, 0, 256]), ("background", 0), ("max_pixels", 0), ("min_side", "1"), ("min_side", True)),
+        )
+    },
 }
 
 

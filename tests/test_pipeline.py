@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
+import re
 import signal
 import subprocess
 import time
@@ -101,6 +103,32 @@ def test_the_scores_agree_with_scikit_learn_on_the_predictions(finished: Project
     np.testing.assert_array_equal(scores["confusion_matrix"], confusion_matrix(actual, predicted))
 
 
+def test_each_score_stands_beside_an_interval_that_holds_it(finished: Project) -> None:
+    scores = read_json(finished.root / "reports" / "evaluation" / "scores.json")
+    intervals: dict[str, list[float]] = scores["intervals"]  # type: ignore[assignment]
+    assert {"accuracy", "f1_macro", "loss", "brier", "cohen_kappa"} <= set(intervals)
+    for name in set(intervals) - {"calibration_error"}:  # which is larger in resamples than in the images themselves
+        low, high = intervals[name]
+        assert low <= scores[name] <= high, name  # type: ignore[operator]
+    assert intervals["accuracy"][0] < intervals["accuracy"][1]
+    (run,) = runs_of(finished)
+    assert [run.data.metrics[f"test/accuracy_{end}"] for end in ("low", "high")] == intervals["accuracy"]
+
+
+def test_the_record_beside_the_files_says_whose_they_are(finished: Project) -> None:
+    (run,) = runs_of(finished)
+    for folder in ("models", "reports/evaluation"):
+        record = read_json(finished.root / folder / "run.json")
+        assert record["run_id"] == run.info.run_id
+        assert record["key"] == run.data.tags["imagewright.key"]
+        files: dict[str, str] = record["files"]  # type: ignore[assignment]
+        assert len(files) >= 5
+        for name, digest in files.items():
+            content = (finished.root / folder / name).read_bytes()
+            assert hashlib.sha256(content).hexdigest() == digest, name
+    assert read_json(finished.root / "models" / "run.json")["data"]["test"] == run.data.tags["data.test"]  # type: ignore[index]
+
+
 def test_the_predictions_are_those_of_the_saved_weights(finished: Project) -> None:
     """Rebuilt from the checkpoint with plain torch layers: the file carries all that a prediction needs."""
     saved = torch.load(finished.root / "models" / "best.ckpt", weights_only=True)
@@ -117,23 +145,33 @@ def test_the_predictions_are_those_of_the_saved_weights(finished: Project) -> No
         maps = torch.nn.functional.batch_norm(maps, *norm).relu()
     logits = maps.flatten(1) @ state["network.1.classifier.1.weight"].T + state["network.1.classifier.1.bias"]
     rows = read_rows(finished.root / "reports" / "evaluation" / "predictions.csv")
-    assert logits.argmax(1).tolist() == [int(row["predicted"]) for row in rows]
+    assert logits.argmax(1).tolist() == [int(row["prediction"]) for row in rows]
+    probabilities = [[float(row[f"p({digit})"]) for digit in range(10)] for row in rows]
+    np.testing.assert_allclose(probabilities, logits.double().softmax(1).numpy(), rtol=0, atol=1e-6)
+    samples = read_rows(finished.root / "data" / "prepared" / "samples.csv")
+    assert [row["path"] for row in rows] == [row["path"] for row in samples if row["split"] == "test"]
 
 
 def test_the_pictures_and_the_page_are_there(finished: Project) -> None:
     reports = finished.root / "reports"
-    pictures = [
-        "augmentation.png",
-        *(f"evaluation/{name}.png" for name in ("curves", "confusion_matrix", "class_scores")),
-    ]
-    for name in pictures:
+    for name in ("augmentation.png", *(f"evaluation/{name}.png" for name in PICTURES)):
         with Image.open(reports / name) as picture:
             assert min(picture.size) > 300
             assert len(picture.convert("L").getcolors(256) or []) > 10  # something is drawn
-    page = (reports / "evaluation" / "index.html").read_text("utf-8")
-    for name in ("curves.png", "confusion_matrix.png", "class_scores.png"):
-        assert f'src="{name}"' in page
+    page = (reports / "index.html").read_text("utf-8")
+    assert (
+        page.count('src="data:image/png;base64,') == len(PICTURES) + 2
+    )  # and those of the data and of the augmentation
+    assert 'src="' not in page.replace('src="data:image/png', "")
     assert "seed: 1" in page
+    assert metric_in(page, "accuracy") == f"{read_json(reports / 'metrics.json')['accuracy']:.4f}"
+
+
+def metric_in(page: str, words: str) -> str:
+    """The number beside these words in the table of scores."""
+    found = re.search(rf"<tr><td>{re.escape(words)}</td><td>([^<]*)</td>", page)
+    assert found
+    return found[1]
 
 
 def test_the_run_in_mlflow_is_complete(finished: Project) -> None:
@@ -183,6 +221,8 @@ def test_summary_ends_with_the_scores_and_where_the_results_are(finished: Projec
     printed = finished.run("imagewright", "summary")
     accuracy = read_json(finished.root / "reports" / "metrics.json")["accuracy"]
     assert f"{accuracy:.4f}" in next(line for line in printed.splitlines() if line.startswith("accuracy"))
+    (run,) = runs_of(finished)
+    assert f"({run.info.run_id})" in next(line for line in printed.splitlines() if line.startswith("made by "))
     for place in ("report ", "pictures ", "MLflow UI"):
         assert sum(line.startswith(place) for line in printed.splitlines()) == 1
 
@@ -190,7 +230,8 @@ def test_summary_ends_with_the_scores_and_where_the_results_are(finished: Projec
 def test_dvc_draws_the_plots_and_shows_the_metrics(ready: Project) -> None:
     ready.run("dvc", "plots", "show")
     page = (ready.root / "dvc_plots" / "index.html").read_text("utf-8")
-    for title in ("Loss by epoch", "Accuracy by epoch", "Confusion matrix of the test images"):
+    titles = ("Loss by epoch", "Accuracy by epoch", "Confusion matrix of the test images", "F1 by class")
+    for title in (*titles, "Reliability", "ROC curves, one class against the rest"):
         assert title in page
     assert "f1_macro" in ready.run("dvc", "metrics", "show")
 
@@ -365,3 +406,15 @@ def test_outside_a_project_the_command_says_so(tmp_path: Path) -> None:
     printed = Project(tmp_path).run("imagewright", "summary", status=2)
     assert printed.startswith("error: ")
     assert "not inside an imagewright project" in printed
+
+
+def test_what_comes_back_from_dvcs_cache_is_named_by_the_run_that_made_it(ready: Project) -> None:
+    first = read_json(ready.root / "reports" / "evaluation" / "run.json")
+    ready.choose(model="mlp")
+    ready.repro()
+    (other,) = runs_of(ready)
+    assert other.info.run_id in ready.run("imagewright", "summary")
+    ready.choose(model="cnn")
+    assert ready.repro() == ["compose", "scan"]  # train and evaluate come from the cache
+    assert str(first["run_id"]) in ready.run("imagewright", "summary")
+    assert len(runs_of(ready)) == 1

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -16,7 +16,7 @@ from scipy.stats import binomtest
 
 from imagewright.cli import register
 from imagewright.errors import DataError
-from imagewright.tracking.lookup import model_of
+from imagewright.tracking.lookup import PREDICTIONS, fetch, model_of
 from imagewright.tracking.store import open_store
 from servers import mlflow_server
 from stored import add_model, add_run, checkpoint, ended, make_project
@@ -29,14 +29,23 @@ def wrong(number: int, start: int = 0) -> list[str]:
     return [str(1 - int(label)) if start <= row < start + number else label for row, label in enumerate(LABELS)]
 
 
+@pytest.fixture(autouse=True)
+def local_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty: Path) -> Path:
     """A project without runs, as the current folder."""
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    root = make_project(tmp_path / "a project")
-    (root / "mlruns").mkdir()
-    (root / "mlruns" / "mlflow.db").write_bytes(empty.read_bytes())
+    root = project_at(tmp_path / "a project", empty)
     monkeypatch.chdir(root)
+    return root
+
+
+def project_at(root: Path, database: Path) -> Path:
+    make_project(root)
+    (root / "mlruns").mkdir()
+    (root / "mlruns" / "mlflow.db").write_bytes(database.read_bytes())
     return root
 
 
@@ -93,6 +102,8 @@ def test_the_first_version_is_the_champion_and_carries_what_it_is(
     assert version.tags["run"] == "first"
     assert version.tags["sha256.best.ckpt"] == client.get_run(run_id).data.tags["sha256.best.ckpt"]
     assert version.tags["imagewright.decision"].startswith("There was no champion")
+    (model,) = client.search_logged_models(["1"])
+    assert json.loads(model.tags["mlflow.modelVersions"]) == [{"name": "tests", "version": 1}]
     for words in ("first", run_id, "accuracy 0.9700", "macro F1", "c" * 40, "with changes"):
         assert words in version.description
 
@@ -204,6 +215,7 @@ def test_a_champion_without_a_score_is_not_beaten(
     assert aliases(client) == {"champion": 1, "challenger": 2}
 
 
+@pytest.mark.slow
 def test_two_registrations_at_once_do_not_both_win(root: Path, tmp_path: Path) -> None:
     trained(root, tmp_path, "first", wrong(10))
     trained(root, tmp_path, "second", wrong(5))
@@ -287,23 +299,46 @@ def test_the_name_is_that_of_the_experiment_unless_one_is_given(
 ) -> None:
     trained(root, tmp_path, "run", wrong(0), experiment="team/birds: 2")
     assert "version 1 of 'team_birds_ 2': champion" in registered("run", capsys=capsys)
-    assert "version 1 of 'O'Hara \"<b>\"'" in registered("run", "--name", 'O\'Hara "<b>"', capsys=capsys)
+    name = 'O\'Hara "<b>"'
+    assert f"version 1 of {name!r}" in registered("run", "--name", name, capsys=capsys)
 
 
 # --- models by name ---------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def two(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> dict[str, str]:
-    """Two registered runs, the first of them the champion: SHA-256 of their checkpoints, and the id of the first."""
-    first = trained(root, tmp_path, "first", wrong(1), 1)
-    second = trained(root, tmp_path, "second", wrong(2), 2)
-    for name in ("first", "second"):
-        registered(name, capsys=capsys)
-    tags = [open_store(root).get_run(run_id).data.tags["sha256.best.ckpt"] for run_id in (first, second)]
-    assert tags[0] != tags[1]
-    (model,) = open_store(root).search_logged_models(["1"], f"source_run_id = '{first}'")
-    return {"first": tags[0], "second": tags[1], "id": first, "model": model.model_id}
+@dataclass
+class Two:
+    """A project with two registered runs, the first of them the champion.
+
+    Attributes:
+        root: of the project.
+        digests: first, second -> SHA-256 of the checkpoint.
+        run_id: of the first.
+        model_id: of the first.
+    """
+
+    root: Path
+    digests: dict[str, str]
+    run_id: str
+    model_id: str
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory, empty: Path) -> Two:
+    root = project_at(tmp_path_factory.mktemp("two") / "project", empty)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        patch.chdir(root)
+        client = open_store(root)
+        digests = {}
+        ids = {}
+        for number, name in enumerate(("first", "second")):
+            ids[name] = trained(root, root, name, wrong(number), number)
+            digests[name] = client.get_run(ids[name]).data.tags["sha256.best.ckpt"]
+            register.run([name])
+        (model,) = client.search_logged_models(["1"], f"source_run_id = '{ids['first']}'")
+    assert len({*digests.values()}) == 2
+    return Two(root, digests, ids["first"], model.model_id)
 
 
 @pytest.mark.parametrize(
@@ -325,12 +360,10 @@ def two(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> dict[
         ("models:/{model}", "first"),
     ],
 )
-def test_a_model_is_found_by_its_run_and_by_the_names_of_the_registry(
-    root: Path, two: Mapping[str, str], text: str, which: str
-) -> None:
-    path = model_of(root, text.format_map(two))
+def test_a_model_is_found_by_its_run_and_by_the_names_of_the_registry(two: Two, text: str, which: str) -> None:
+    path = model_of(two.root, text.format(id=two.run_id, model=two.model_id))
     assert path.name == "best.ckpt"
-    assert hashlib.sha256(path.read_bytes()).hexdigest() == two[which]
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == two.digests[which]
 
 
 @pytest.mark.parametrize(
@@ -343,11 +376,9 @@ def test_a_model_is_found_by_its_run_and_by_the_names_of_the_registry(
         ("secnod", r"did you mean 'second' \("),
     ],
 )
-def test_a_name_that_means_no_model_is_refused_with_what_there_is(
-    root: Path, two: Mapping[str, str], text: str, reason: str
-) -> None:
+def test_a_name_that_means_no_model_is_refused_with_what_there_is(two: Two, text: str, reason: str) -> None:
     with pytest.raises(DataError, match=reason):
-        model_of(root, text)
+        model_of(two.root, text)
 
 
 def test_an_alias_alone_must_mean_one_model(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -400,9 +431,15 @@ def test_a_server_keeps_versions_and_models_as_the_local_store_does(
     assert "McNemar's test on 100 images: p = 1.000" in printed
     assert aliases(open_store(root)) == {"champion": 2}
     for text, value in (("champion", 2), ("tests/1", 1), (first[:8], 1)):
-        expected = checkpoint(tmp_path / "expected.ckpt", value)
+        expected = checkpoint(tmp_path / "best.ckpt", value)
         assert hashlib.sha256(model_of(root, text).read_bytes()).hexdigest() == expected
-    add_run(root, "without", LABELS, LABELS, artifacts=False)
-    assert not re.search("Downloading", capsys.readouterr().err)
+    client = open_store(root)
+    models = client.search_logged_models([client.get_run(first).info.experiment_id])
+    assert sorted(len(json.loads(model.tags["mlflow.modelVersions"])) for model in models) == [1, 1]
+    without = add_run(root, "without", LABELS, LABELS, artifacts=False)
+    with pytest.raises(DataError, match=rf"run {without}: has no predictions.csv"):
+        fetch(client, without, PREDICTIONS)
+    assert "predictions.csv" in str(fetch(client, first, PREDICTIONS))
+    assert "Downloading" not in capsys.readouterr().err
     with pytest.raises(DataError, match=r"run 'without' \(\w+\): has no model"):
         model_of(root, "without")

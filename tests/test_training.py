@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,13 @@ ROOT = Path(__file__).parents[1]
 
 CLASSES = ["a", "b", "c"]
 SHIFT, SCALE = [128.0], [64.0]
+PREPROCESSING = {
+    "fit": "crop",
+    "background": [255, 255, 255],
+    "value_range": "type",
+    "max_pixels": 10**6,
+    "min_side": 4,
+}
 # A learning rate that changes no weight.
 FROZEN = ("optimizer=sgd", "optimizer.lr=1e-12", "model.dropout=0")
 
@@ -76,6 +84,7 @@ def data_of(counts: tuple[int, int, int] = (40, 41, 42), noise: float = 60, **ke
         classes=CLASSES,
         shift=SHIFT,
         scale=SCALE,
+        preprocessing=PREPROCESSING,
         **keys,
     )
 
@@ -119,7 +128,7 @@ def test_several_arrays_train_as_one(tmp_path: Path) -> None:
     parts = [(images[:50], labels[:50]), (images[:0], labels[:0]), (images[50:], labels[50:])]
     config = configured()
     fit(tmp_path / "whole", whole, config)
-    fit(tmp_path / "parts", TrainingData(parts, whole.validation, CLASSES, SHIFT, SCALE), config)
+    fit(tmp_path / "parts", dataclasses.replace(whole, train=parts), config)
     assert (tmp_path / "whole" / "best.ckpt").read_bytes() == (tmp_path / "parts" / "best.ckpt").read_bytes()
 
 
@@ -229,6 +238,13 @@ def test_a_network_learns_what_can_be_learnt(tmp_path: Path) -> None:
     fitted = fit(tmp_path, data, configured("model=cnn", "trainer.max_epochs=6"))
     assert accuracy_of(tmp_path / "best.ckpt", data.validation) > 0.9
     assert fitted.history[6]["train/loss"] < fitted.history[1]["train/loss"]
+
+
+def test_a_checkpoint_knows_what_belongs_to_the_model(tmp_path: Path) -> None:
+    fit(tmp_path, data_of(), configured("trainer.max_epochs=1"))
+    for name in ("best.ckpt", "last.ckpt"):
+        model = load_model(tmp_path / name)
+        assert (model.classes, model.input_shape, model.preprocessing) == (CLASSES, (1, 8, 8), PREPROCESSING)
 
 
 # --- the best epoch ---------------------------------------------------------------------------------------------------

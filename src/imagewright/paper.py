@@ -199,9 +199,9 @@ def fitted_on(figure: Figure, name: str, width: float, size: float, *, end: bool
 
 
 def paragraph(figure: Figure, words: str, width: float, size: float) -> str:
-    """Words in as many lines as so many pixels of width take, at a size of the font in points."""
+    """Words in as many lines as so many pixels of width take, at a size of the font in points; drawable."""
     lines: list[str] = []
-    for word in words.split(" "):
+    for word in (fitted_on(figure, word, width, size) for word in words.split(" ")):
         longer = f"{lines[-1]} {word}" if lines else word
         if lines and _wide(figure, longer, size) <= width:
             lines[-1] = longer
@@ -227,7 +227,7 @@ def thumbnails(images: Images, side: int, *, fit: bool = False) -> Images:
     Args:
         images: uint8 (B, H, W, C), C 1 or 3.
         side: wanted, in pixels.
-        fit: whether it may not be longer; it then is more than half as long.
+        fit: whether it may not be longer; it then is more than half as long, and of a thin strip the beginning.
 
     Returns:
         uint8 (B, h, w, 3).
@@ -246,6 +246,7 @@ def thumbnails(images: Images, side: int, *, fit: bool = False) -> Images:
             for column in range(factor):
                 total += images[:, row:height:factor, column:width:factor]
         scaled = (total // factor**2).astype(np.uint8)
+    scaled = scaled[:, :side, :side] if fit else scaled
     return np.broadcast_to(scaled, (*scaled.shape[:3], 3)) if scaled.shape[3] == 1 else scaled
 
 

@@ -82,7 +82,6 @@ def run(arguments: Sequence[str]) -> None:
     found = disagreements(tested, [np.empty((2, 0), np.int64) if test is None else test.rows for test in tests])
     described, settings = _described(runs), setting_table([_settings(one) for one in runs])
     notes = _notes(tested, tests)
-    _print(tested, tests, described, settings, notes, found, given.confidence)
     out = given.out or project.paths["reports"] / "comparison"
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -100,6 +99,7 @@ def run(arguments: Sequence[str]) -> None:
         )
     except OSError as error:
         raise ConfigError(f"--out: {out} cannot be written ({error}); give another folder") from error
+    _print(tested, tests, described, settings, notes, found, given.confidence)
     print(f"\npage    {out / 'index.html'}\nimages  {out / 'images.csv'}")
 
 

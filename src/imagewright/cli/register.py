@@ -22,6 +22,7 @@ from imagewright.tracking.registry import (
     alone,
     award,
     champion_of,
+    check_name,
     version_of,
 )
 from imagewright.tracking.store import open_store
@@ -52,6 +53,7 @@ def run(arguments: Sequence[str]) -> None:
     stored = find_run(client, given.run) if given.run else _last(project, client)
     _check(stored, given.metric)
     name = given.name or re.sub(r"[/:]", "_", experiment_name(client, stored))
+    check_name(name)
     with alone(project.root):
         version = version_of(client, name, stored)
         is_new = version is None

@@ -21,14 +21,23 @@ def run(arguments: Sequence[str]) -> None:
     project = find_project()
     reports = project.paths["reports"]
     try:
-        scores = json.loads((reports / "metrics.json").read_text("utf-8"))
-        trained = json.loads((project.paths["models"] / "run.json").read_text("utf-8"))
+        scores = json.loads((reports / "evaluation" / "scores.json").read_text("utf-8"))
+        # The record beside the scores: DVC may have brought both back from its cache.
+        record = json.loads((reports / "evaluation" / "run.json").read_text("utf-8"))
     except FileNotFoundError as error:
         raise DataError(f"{error.filename}: is missing; run `dvc repro` first") from error
-    rows = [(name, f"{value:.4f}") for name, value in scores.items() if isinstance(value, float)]
-    print(f"\nTest scores of {trained['run_name']!r} on {scores['images']} images, epoch {trained['best_epoch']}:\n")
-    print(tabulate(rows, headers=("score", "value"), disable_numparse=True, colalign=("left", "right")))
-    print(f"\ndata      {reports / 'data' / 'index.html'}")
-    print(f"report    {reports / 'evaluation' / 'index.html'}")
+    intervals = scores["intervals"]
+    rows = [
+        (name, f"{value:.4f}", "{:.4f} to {:.4f}".format(*intervals[name]) if name in intervals else "")
+        for name, value in scores.items()
+        if isinstance(value, float) and name != "confidence"
+    ]
+    print(f"\nTest scores on {scores['images']} images:\n")
+    headers = ("score", "value", f"{scores['confidence']:.0%} interval")
+    print(tabulate(rows, headers=headers, disable_numparse=True, colalign=("left", "right", "left")))
+    made = record["run_id"] or f"not sent to MLflow yet, key {record['key']}"
+    print(f"\nmade by   {record['run_name']!r} ({made}), evaluated {record['when']}")
+    print(f"report    {reports / 'index.html'}")
+    print(f"data      {reports / 'data' / 'index.html'}")
     print(f"pictures  {reports / 'evaluation'}/*.png, {reports / 'augmentation.png'}")
     print("MLflow UI `make ui`, or `imagewright ui`")

@@ -30,6 +30,7 @@ __all__ = ["run"]
 _RECORD, _EXPORT = "run.json", "model.json"
 # Folders of the project with records that no path of dvc.yaml names.
 _FOLDERS = ("runs", "exports")
+_ARTIFACT = f"{FILE} among the artifacts of the run"
 
 
 @dataclass(frozen=True)
@@ -266,6 +267,8 @@ def _ask(made: dict[str, _Maker], records: Sequence[_Record], digest: str | None
         if stored is not None and maker.run_id is None:
             maker.run_id = maker.rows["id"] = stored.run_id
             maker.sources.append("MLflow")
+            if maker.rows["configuration"].startswith("SHA"):  # it is in no file here
+                maker.rows["configuration"] += f", {_ARTIFACT}"
     for stored in [] if digest is None else makers_of(client, digest):
         if stored.run_id not in {maker.run_id for maker in made.values()}:
             made[stored.run_id] = _of_stored(stored)
@@ -287,7 +290,7 @@ def _of_stored(stored: StoredRun) -> _Maker:
             "began": stored.began.isoformat(timespec="seconds"),
             "command": tags.get("mlflow.source.name", "unknown"),
             "commit": _commit(tags.get("mlflow.source.git.commit"), dirty=tags.get("git.dirty") == "true"),
-            "configuration": f"{FILE} among the artifacts of the run",
+            "configuration": _ARTIFACT,
             "data": _data({name.removeprefix(prefix): tags[name] for name in tags if name.startswith(prefix)}),
         },
         sources=["MLflow"],

@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from imagewright.comparison.statistics import ClassChange
-from imagewright.names import shown
-from imagewright.paper import BLUE, COLOURS, FAINT, ORANGE, axes_on, fitted_on, headline, paper, save, write
+from imagewright.names import drawable, shown
+from imagewright.paper import BLUE, COLOURS, FAINT, ORANGE, axes_on, fitted_on, headline, paper, save, widest, write
 
 __all__ = ["Interval", "draw_class_changes", "draw_confusion_change", "draw_scores"]
 
@@ -103,9 +103,10 @@ def draw_confusion_change(
     size = len(classes)
     cell = min(0.38, _SIDE / size)
     font = 8 if size <= _NUMBERS else min(7.0, cell * 62)
-    room = 1.3
-    figure = paper(room + size * cell + 0.3, 0.85 + size * cell + room, dpi)
-    axes = axes_on(figure, left=room, top=0.85, right=0.3, bottom=room)
+    room = min(1.3, widest(paper(1, 1, dpi), [drawable(name)[:40] for name in classes[:_NAMES]]) + 0.5)
+    width = max(room + size * cell + 0.3, 3.6)  # the title needs it
+    figure = paper(width, 0.85 + size * cell + room, dpi)
+    axes = axes_on(figure, left=room, top=0.85, right=width - room - size * cell, bottom=room)
     gain = np.where(np.eye(size, dtype=bool), difference, -difference)
     most = max(int(np.abs(gain).max()), 1)
     # A change of one image is to be seen beside one of a hundred.

@@ -17,6 +17,7 @@ from imagewright.comparison.statistics import (
     Disagreement,
     Evaluated,
     changed,
+    p_words,
 )
 from imagewright.metrics.paired import Difference
 from imagewright.names import shown
@@ -103,13 +104,17 @@ def paired_table(tests: Sequence[Against | None]) -> Table:
                 _difference(tested.bootstrap.accuracy, 100, 2),
                 f"{tested.mcnemar.only_a:,}",
                 f"{tested.mcnemar.only_b:,}",
-                f"{tested.mcnemar.p_value:.3f}" + (f" ({tested.p_accuracy:.3f})" if several else ""),
+                _p(tested.mcnemar.p_value) + (f" ({_p(tested.p_accuracy)})" if several else ""),
                 _difference(tested.bootstrap.f1_macro, 1, 4),
-                f"{tested.bootstrap.f1_macro.p_value:.3f}" + (f" ({tested.p_f1_macro:.3f})" if several else ""),
+                _p(tested.bootstrap.f1_macro.p_value) + (f" ({_p(tested.p_f1_macro)})" if several else ""),
             ]
         for row, cell in zip(rows, cells, strict=True):
             row.append(cell)
     return Table(["paired with A", *map(letter, range(1, len(tests) + 1))], rows)
+
+
+def _p(value: float) -> str:
+    return p_words(value).removeprefix("p ").removeprefix("= ")
 
 
 def _difference(found: Difference, times: float, decimals: int) -> str:

@@ -24,7 +24,7 @@ import math
 import os
 import stat
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -103,6 +103,17 @@ class Form:
     value_range: str = "type"
     max_pixels: int = 100_000_000
     min_side: int = 1
+
+    @classmethod
+    def of(cls, input_shape: Sequence[int], preprocessing: Mapping[str, Any]) -> Form:
+        """The form that a model takes.
+
+        Args:
+            input_shape: (C, H, W).
+            preprocessing: the other attributes by name, as a saved model has them.
+        """
+        channels, height, width = input_shape
+        return cls(height, width, channels, **{**preprocessing, "background": tuple(preprocessing["background"])})
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ from imagewright.paper import (
     headline,
     only_words,
     paper,
+    paragraph,
     save,
     widest,
     write,
@@ -49,6 +50,7 @@ _GREY_CURVES = 200
 _CORNERS = (0.02, 0.05, 0.1, 0.2, 0.4)
 # Standard deviations to each side that hold 95 % of a normal distribution.
 _Z = NormalDist().inv_cdf(0.975)
+_GAP: dict[str, Any] = {"facecolor": "none", "edgecolor": ORANGE, "hatch": "////", "linewidth": 1}
 
 
 def draw_curves(
@@ -70,11 +72,13 @@ def draw_curves(
         stopped_early: whether early stopping ended the training.
         dpi: resolution.
     """
-    figure = paper(WIDTH, 5.4, dpi)
     epochs = list(history)
-    panels = [
-        axes_on(figure, left=0.75, top=top, right=0.3, bottom=5.4 - top - 1.85) for top in (0.95, 0.95 + 1.85 + 0.35)
-    ]
+    words = f"Best epoch {best_epoch} by {monitor}, in orange"
+    words += f"; stopped early after epoch {epochs[-1]}." if stopped_early else f"; of {len(epochs)}."
+    words, more = _sentence(words, dpi)
+    height = 5.4 + more
+    figure = paper(WIDTH, height, dpi)
+    panels = [axes_on(figure, left=0.75, top=top + more, right=0.3, bottom=5.4 - top - 1.85) for top in (0.95, 3.1)]
     for axes, name in zip(panels, ("loss", "accuracy"), strict=True):
         for split, colour in (("train", GREY), ("validation", BLUE)):
             values = [row.get(f"{split}/{name}", math.nan) for row in history.values()]
@@ -86,14 +90,13 @@ def draw_curves(
             axes.axvline(epochs[-1], color="black", linewidth=1, linestyle="--", zorder=1)
         if name == "accuracy":
             axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
-        words = f"{name} {kept:.2%}" if name == "accuracy" else f"{name} {kept:.4f}"
-        axes.set_title(words, loc="right", fontsize=9, color=ORANGE, pad=4)
+        best = f"{kept:.2%}" if name == "accuracy" else f"{kept:.4f}"
+        axes.set_title(f"{name} {best}", loc="right", fontsize=9, color=ORANGE, pad=4)
         axes.set_ylabel(name, fontsize=9)
         axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
         _grid(axes, "both")
+    panels[0].tick_params(labelbottom=False)
     panels[1].set_xlabel("epoch", fontsize=9)
-    words = f"Best epoch {best_epoch} by {monitor}, in orange"
-    words += f"; stopped early after epoch {epochs[-1]}." if stopped_early else f"; of {len(epochs)}."
     headline(figure, panels[0], "Loss and accuracy by epoch", legend=2, below=words)
     save(figure, path)
 
@@ -116,12 +119,12 @@ def draw_class_scores(
     rows = ordered[:_CLASSES]
     font = 9 if len(rows) <= 30 else 7.5
     height = (0.29 if len(rows) <= 30 else 0.18) * len(rows)
-    figure = paper(WIDTH, height + 1.65, dpi)
+    figure = paper(WIDTH, height + 1.5, dpi)
     labels = [f"{fitted_on(figure, name, 1.15 * dpi, font)} ({row['support']:,})" for name, row in rows]
-    axes = axes_on(figure, left=0.3 + widest(figure, labels, font), top=1.1, right=0.3, bottom=0.55)
+    axes = axes_on(figure, left=0.3 + widest(figure, labels, font), top=0.95, right=0.3, bottom=0.55)
     scored = [(at, row) for at, (_, row) in enumerate(rows) if row["support"]]
+    behind = [at for at, row in scored if macro is not None and row.get("f1_interval", (0, 1))[1] < macro]
     lowest = 1.0
-    behind = {at for at, row in scored if macro is not None and row.get("f1_interval") and row["f1_interval"][1] < macro}
     for at, row in scored:
         ends = row.get("f1_interval") or (row["f1"], row["f1"])
         lowest = min(lowest, row["precision"], row["recall"], ends[0])
@@ -132,9 +135,7 @@ def draw_class_scores(
     for name, mark in (("precision", "<"), ("recall", ">")):
         axes.plot([row[name] for _, row in scored], numbers, mark, color=GREY, markersize=size * 0.8, label=name)
     axes.plot([row["f1"] for _, row in scored], numbers, "o", color=TEAL, markersize=size, label="F1", mec="black")
-    axes.plot(
-        [row["f1"] for at, row in scored if at in behind], sorted(behind), "o", color=ORANGE, markersize=size, mec="black"
-    )
+    axes.plot([rows[at][1]["f1"] for at in behind], behind, "o", color=ORANGE, markersize=size, mec="black")
     if macro is not None:
         axes.axvline(macro, color=MUTED, linewidth=1, linestyle="--", zorder=1, label=f"mean {macro:.3f}")
     axes.set_yticks(range(len(rows)), labels, fontsize=font, parse_math=False)
@@ -153,7 +154,7 @@ def draw_class_scores(
     headline(figure, axes, "F1 by class, the lowest first", below=f"{words}.")
     axes.legend(
         loc="upper left",
-        bbox_to_anchor=(0.1 / WIDTH, 1 - 0.66 / (height + 1.65)),
+        bbox_to_anchor=(0.1 / WIDTH, 1 - 0.66 / (height + 1.5)),
         bbox_transform=figure.transFigure,
         ncols=4,
         frameon=False,
@@ -174,29 +175,27 @@ def draw_reliability(path: Path, bins: Sequence[Bin], calibration_error: float, 
         calibration_error: the expected one.
         dpi: resolution.
     """
-    figure = paper(WIDTH, 6.0, dpi)
-    above = axes_on(figure, left=0.75, top=1.0, right=0.3, bottom=2.05)
-    below = axes_on(figure, left=0.75, top=4.25, right=0.3, bottom=0.55)
     filled = [(row, row.count, row.confidence, row.accuracy) for row in bins]
     total = sum(row.count for row in bins)
+    hits = sum(count * accuracy for _, count, _, accuracy in filled if accuracy is not None) / total
+    sure = sum(count * confidence for _, count, confidence, _ in filled if confidence is not None) / total
+    words, more = _sentence(
+        f"{sure:.2%} sure on average, {hits:.2%} right. Black lines: 95% intervals of the accuracy (Wilson).", dpi
+    )
+    figure = paper(WIDTH, 6.0 + more, dpi)
+    above = axes_on(figure, left=0.75, top=1.0 + more, right=0.3, bottom=2.05)
+    below = axes_on(figure, left=0.75, top=4.25 + more, right=0.3, bottom=0.55)
     for row, count, confidence, accuracy in filled:
         if confidence is None or accuracy is None:
             continue
-        middle, width = (row.lower + row.upper) / 2, row.upper - row.lower
-        above.bar(middle, accuracy, width * 0.92, color=TEAL, zorder=1)
-        above.bar(
-            middle,
-            abs(confidence - accuracy),
-            width * 0.92,
-            bottom=min(confidence, accuracy),
-            color=ORANGE,
-            alpha=0.55,
-            zorder=2,
-        )
+        middle, width = (row.lower + row.upper) / 2, (row.upper - row.lower) * 0.92
+        above.bar(middle, accuracy, width, color=TEAL, zorder=1)
+        above.bar(middle, confidence - accuracy, width, bottom=accuracy, zorder=2, **_GAP)
         above.plot((middle, middle), _wilson(accuracy, count), color="black", linewidth=1.2, zorder=4)
-    above.plot((0, 1), (0, 1), color=MUTED, linewidth=1, linestyle="--", zorder=3, label="as it should be")
-    above.bar(0, 0, color=TEAL, label="accuracy")
-    above.bar(0, 0, color=ORANGE, alpha=0.55, label="away from the confidence")
+    above.plot((0, 1), (0, 1), color=MUTED, linewidth=1, linestyle="--", zorder=3)
+    # For the legend alone, outside of what is seen.
+    above.add_patch(Rectangle((0, 2), 0, 0, color=TEAL, label="accuracy"))
+    above.add_patch(Rectangle((0, 2), 0, 0, label="from accuracy to confidence", **_GAP))
     above.set_ylim(0, 1)
     above.set_ylabel("accuracy", fontsize=9)
     above.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
@@ -210,7 +209,8 @@ def draw_reliability(path: Path, bins: Sequence[Bin], calibration_error: float, 
     if len(bins) <= 20:
         for row, share in zip(bins, shares, strict=True):
             if row.count:
-                below.text((row.lower + row.upper) / 2, share, _short(row.count), ha="center", va="bottom", fontsize=6.5)
+                middle = (row.lower + row.upper) / 2
+                below.text(middle, share, _short(row.count), ha="center", va="bottom", fontsize=6.5)
     below.set_ylim(0, max(shares) * 1.15)
     below.set_ylabel("images", fontsize=9)
     below.set_xlabel("confidence: the probability of the predicted class", fontsize=9)
@@ -220,15 +220,7 @@ def draw_reliability(path: Path, bins: Sequence[Bin], calibration_error: float, 
         axes.set_xlim(0, 1)
         axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         _grid(axes, "both")
-    hits = sum(count * accuracy for _, count, _, accuracy in filled if accuracy is not None) / total
-    sure = sum(count * confidence for _, count, confidence, _ in filled if confidence is not None) / total
-    headline(
-        figure,
-        above,
-        f"Reliability: calibration error {calibration_error:.2%}",
-        legend=3,
-        below=f"{sure:.2%} sure on average, {hits:.2%} right. Black lines: 95% intervals (Wilson).",
-    )
+    headline(figure, above, f"Reliability: calibration error {calibration_error:.2%}", legend=2, below=words)
     save(figure, path)
 
 
@@ -257,19 +249,20 @@ def draw_roc(
     if not found:
         only_words(path, "ROC curves", "None: there are not images of two classes.", dpi)
         return
-    found.sort(key=lambda item: item[0])
+    # Areas in single precision are as equal as they look.
+    found.sort(key=lambda item: round(item[0], 6))
     named = found if len(found) <= len(MANY) else found[:_WORST]
     rest = [curve for _, curve, _ in found[len(named) :]]
     rest = [rest[at] for at in np.linspace(0, len(rest) - 1, min(len(rest), _GREY_CURVES)).astype(int)]
     lines = -(-len(named) // 2)
     height = 0.8 + 4.0 + 0.65 + 0.21 * lines
     figure = paper(WIDTH, height, dpi)
-    axes = axes_on(figure, left=0.75, top=0.8, right=0.3, bottom=height - 4.8)
+    axes = axes_on(figure, left=0.8, top=0.8, right=0.25, bottom=height - 4.8)
     corner = _corner([curve for _, curve, _ in found])
     _draw_roc_on(axes, [curve for _, curve, _ in named], rest, corner)
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(MaxNLocator(5))
-        axis.set_major_formatter(PercentFormatter(1, decimals=None))
+        axis.set_major_formatter(PercentFormatter(1, decimals=1 if corner < 0.05 else 0))
     axes.set_xlabel("images of other classes that are taken for it", fontsize=9)
     axes.set_ylabel("images of the class that are found", fontsize=9)
     _grid(axes, "both")
@@ -285,8 +278,9 @@ def draw_roc(
         figure.add_artist(_sample(figure, left, top, at))
         words = f"{fitted_on(figure, name, 1.3 * dpi, 9)}  {_below_one(area)}"
         write(figure, left + 0.35 * dpi, top, words, va="center_baseline")
-    words = "One class against the rest; at the bottom the areas, the lowest first"
-    words += f", of {len(named)} of {len(found):,} classes." if rest else "."
+    words = "One class against the rest; at the bottom the areas, the lowest first."
+    if rest:
+        words = f"One class against the rest; in colour the {len(named)} of {len(found):,} with the lowest areas."
     headline(figure, axes, "ROC curves" + (": the upper left corner" if corner < 1 else ""), below=words)
     save(figure, path)
 
@@ -325,7 +319,13 @@ def _sample(figure: Figure, left: float, top: float, at: int) -> Line2D:
 
 def _below_one(area: float) -> str:
     """What is not quite 1 does not look so."""
-    return f"{area:.4f}" if area == 1 or area < 0.99995 else "> 0.9999"
+    return "> 0.9999" if 0.99995 <= area < 1 - 1e-6 else f"{area:.4f}"
+
+
+def _sentence(words: str, dpi: int) -> tuple[str, float]:
+    """Words in lines, and the inches that the lines after the first take."""
+    lines = paragraph(paper(WIDTH, 1, dpi), words, (WIDTH - 0.3) * dpi, 9)
+    return lines, 0.17 * lines.count("\n")
 
 
 def _grid(axes: Axes, axis: Literal["x", "y", "both"]) -> None:

@@ -31,6 +31,10 @@ __all__ = ["draw_confusion_matrix"]
 # Classes up to which a cell has room for a count and a share, for a count, and a line for a name.
 _SHARES, _NUMBERS, _NAMES = 15, 30, 200
 _PAIRS = 15
+# Pixels of a cell below which it needs those around it.
+_SMALL = 4
+# Inches beside the matrix and its names.
+_MARGINS = 0.55
 
 Counts = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -51,20 +55,19 @@ def draw_confusion_matrix(path: Path, matrix: Sequence[Sequence[int]], classes: 
     size = len(classes)
     font = 8.0 if size <= _SHARES else min(10.0, 61 * _inches(size))
     names, room = _names(classes, font, dpi) if size <= _NAMES else ([], 0)
-    left, right = round(0.4 * dpi) + room, round(0.15 * dpi)
     cell = max(1, int(_inches(size) * dpi))
     if size <= _SHARES:
-        cell = min(cell, (round(WIDTH * dpi) - left - right) // size)
+        cell = min(cell, (round((WIDTH - _MARGINS) * dpi) - room) // size)
     side = size * cell + 1
-    width = max(WIDTH, (left + side + right) / dpi)
-    # Pages show all pictures in one width: a wider one needs larger letters.
-    scale = width / WIDTH
-    level = all(widest(paper(1, 1, dpi), [name], font) * dpi < cell for name in names)
-    under = (round(font / 72 * 1.5 * dpi) if level else room) + round(0.3 * scale * dpi)
+    # Pages show all pictures in one width: a wider one needs larger letters and margins.
+    scale = max(1.0, (room + side) / dpi / (WIDTH - _MARGINS))
+    unit = scale * dpi
+    left, top = round((_MARGINS - 0.15) * unit) + room, round(0.75 * unit)
+    level = room < cell
+    under = (round(font / 72 * 1.5 * dpi) if level else room) + round(0.3 * unit)
     pairs = _most_confused(counts)
-    listed = round((0.5 + 0.21 * max(len(pairs), 1)) * scale * dpi) if size > _NUMBERS else 0
-    top = round(0.75 * scale * dpi)
-    figure = paper(width, (top + side + under + listed) / dpi + 0.1, dpi)
+    listed = round((0.5 + 0.21 * max(len(pairs), 1)) * unit) if size > _NUMBERS else 0
+    figure = paper(WIDTH * scale, (top + side + under + listed) / dpi + 0.1, dpi)
 
     pixels = _pixels(counts, cell)
     height = figure.canvas.get_width_height()[1]
@@ -79,15 +82,15 @@ def draw_confusion_matrix(path: Path, matrix: Sequence[Sequence[int]], classes: 
         else:
             place = (left + middle, top + side + 0.06 * dpi)
             write(figure, *place, name, size=font, ha="right", va="center", rotation=90)
-    write(figure, 0.12 * dpi, top + side / 2, "true class", size=9 * scale, ha="center", rotation=90)
+    write(figure, 0.13 * unit, top + side / 2, "true class", size=9 * scale, ha="center", rotation=90)
     write(figure, left + side / 2, top + side + under, "predicted class", size=9 * scale, ha="center", va="bottom")
     hits, total = int(np.trace(counts)), int(counts.sum())
     title = f"{hits:,} of {total:,} test images right ({hits / max(total, 1):.2%})"
-    write(figure, 0.15 * dpi, 0.15 * scale * dpi, title, size=12 * scale, weight="bold")
+    write(figure, 0.15 * unit, 0.15 * unit, title, size=12 * scale, weight="bold")
     words = f"Shares of each true class: hits in blue, mistakes in orange, up to {_errors(counts).max():.1%}."
-    write(figure, 0.15 * dpi, 0.45 * scale * dpi, words, size=9 * scale, color=MUTED)
+    write(figure, 0.15 * unit, 0.45 * unit, words, size=9 * scale, color=MUTED)
     if listed:
-        _write_pairs(figure, counts, classes, pairs, top + side + under + 0.2 * scale * dpi, scale)
+        _write_pairs(figure, counts, classes, pairs, top + side + under + 0.2 * unit, scale)
     save(figure, path)
 
 
@@ -103,12 +106,14 @@ def _inches(size: int) -> float:
 def _names(classes: Sequence[str], font: float, dpi: int) -> tuple[list[str], int]:
     """Names cut to their place, and the pixels of the widest."""
     figure = paper(1, 1, dpi)
-    names = [fitted_on(figure, name, 1.15 * dpi, font) for name in classes]
+    wide = 1.15 if len(classes) <= _SHARES else 1.5
+    names = [fitted_on(figure, name, wide * dpi, font) for name in classes]
     return names, round(widest(figure, names, font) * dpi)
 
 
 def _shares(counts: Counts) -> Floats:
-    return counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    shares: Floats = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    return shares
 
 
 def _errors(counts: Counts) -> Floats:
@@ -120,15 +125,28 @@ def _errors(counts: Counts) -> Floats:
 
 def _pixels(counts: Counts, cell: int) -> Images:
     """The matrix in colours, with lines between the cells if they have room for them."""
-    errors, diagonal = _errors(counts), np.arange(len(counts))
-    # Mistakes have a colour and a scale of their own: beside the hits, a share of a few percent would not be seen.
-    colours = coloured(errors / max(2 * errors.max(), 1e-9), ORANGES)
-    colours[diagonal, diagonal] = coloured(_shares(counts)[diagonal, diagonal], BLUES)
+    errors, hits = _errors(counts), np.diag(np.diag(_shares(counts)))
+    if cell < _SMALL:
+        errors, hits = _grown(errors), _grown(hits)
+    # Mistakes have a colour and a scale of their own: beside the hits, a share of a few percent would not be seen. The
+    # root lets one mistake be seen beside many.
+    colours = coloured(np.sqrt(errors / max(errors.max(), 1e-9)) / 2, ORANGES)
+    colours[hits > 0] = coloured(hits[hits > 0], BLUES)
     pixels = np.full((len(counts) * cell + 1, len(counts) * cell + 1, 3), 255, np.uint8)
     pixels[:-1, :-1] = colours.repeat(cell, axis=0).repeat(cell, axis=1)
-    if cell >= 6:
+    if cell > _SMALL:
         pixels[::cell] = pixels[:, ::cell] = np.round(np.multiply(to_rgb(FAINT), 255))
     return pixels
+
+
+def _grown(values: Floats) -> Floats:
+    """Each value also in the cells around it, where that is the largest: a single pixel is not seen."""
+    padded = np.pad(values, 1)
+    size = len(values)
+    grown: Floats = np.max(
+        [padded[row : row + size, column : column + size] for row, column in np.ndindex(3, 3)], axis=0
+    )
+    return grown
 
 
 def _write_numbers(figure: Figure, counts: Counts, left: int, top: int, cell: int) -> None:
@@ -156,7 +174,8 @@ def _most_confused(counts: Counts) -> list[tuple[int, int]]:
 def _write_pairs(
     figure: Figure, counts: Counts, classes: Sequence[str], pairs: Sequence[tuple[int, int]], top: float, scale: float
 ) -> None:
-    left, dpi, line = 0.15 * figure.dpi, figure.dpi * scale, 0.21 * figure.dpi * scale
+    dpi = figure.dpi * scale
+    left, line = 0.15 * dpi, 0.21 * dpi
     title = "The most confused pairs: true class, predicted class"
     write(figure, left, top, title if pairs else "No class is taken for another.", size=9 * scale, weight="bold")
     for at, (true, predicted) in enumerate(pairs, start=1):

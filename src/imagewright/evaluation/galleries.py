@@ -18,11 +18,13 @@ from imagewright.paper import (
     WIDTH,
     Images,
     Pasted,
+    fitted_on,
     only_words,
     paper,
     paragraph,
     save,
     thumbnails,
+    widest,
     write,
 )
 
@@ -117,7 +119,8 @@ def draw_mistakes(
                 *_file(paths, row),
             ]
         )
-    title = f"The most confident of {total:,} mistakes" if total > len(rows) else "All mistakes, the most confident first"
+    title = f"The most confident of {total:,} mistakes"
+    title = title if total > len(rows) else "All mistakes, the most confident first"
     words = "Below: the true class; in orange what it was taken for; the probabilities that the network gives them."
     _draw(path, title, words, images[rows], captions, dpi)
 
@@ -197,8 +200,8 @@ def draw_batch(
     captions = [[_Line(classes[label])] for label in labels[:most]]
     part = f"{len(values)} of {_images(len(images))}" if len(values) < len(images) else _images(len(images))
     words = (
-        f"{part}, augmented and normalized: black stands for {low:.2f}, white for {high:.2f}; "
-        f"mean {values.mean():.2f}, standard deviation {values.std():.2f}."
+        f"{part}, augmented and normalized: black stands for {low:z.2f}, white for {high:z.2f}; "
+        f"mean {values.mean():z.2f}, standard deviation {values.std():.2f}."
     )
     _draw(path, "A training batch as the network sees it", words, pixels, captions, dpi, inches=0.7)
 

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from imagewright.paper import (
     BLUE,
+    FAINT,
     MUTED,
     ORANGE,
     SIGNED,
@@ -35,7 +37,9 @@ Floats = npt.NDArray[np.floating]
 # Name, shape and values (channels, h, w) of feature maps.
 Maps = tuple[str, tuple[int, ...], Floats]
 
-_KERNELS, _MAPS = 64, 8
+_TIMES = "\N{MULTIPLICATION SIGN}"
+
+_KERNELS, _MAPS, _STEPS = 64, 8, 24
 # The share of the heat's colour where it is hottest.
 _OPAQUE = 0.7
 
@@ -54,13 +58,13 @@ def draw_kernels(path: Path, kernels: Floats, *, dpi: int) -> None:
     largest = max(float(np.abs(kernels).max()), 1e-9)
     scaled = kernels[order] / largest / 2 + 0.5
     pixels = np.round(scaled * 255).astype(np.uint8) if channels == 3 else coloured(scaled[..., 0], SIGNED)
-    pictures = thumbnails(pixels, round(0.5 * dpi), fit=True)
+    pictures = _framed(thumbnails(pixels, round(0.5 * dpi), fit=True))
     words = f"{len(order)} of {filters}" if len(order) < filters else f"All {filters}"
-    words += f" of {height}×{width} pixels, the strongest first, in one scale: "
+    words += f", of {height}{_TIMES}{width} pixels, the strongest first, in one scale: "
     words += (
         f"grey is 0, a full colour ±{largest:.2g}; each channel is a colour."
         if channels == 3
-        else f"white is 0, orange down to −{largest:.2g}, blue up to {largest:.2g}."
+        else f"white is 0, orange down to -{largest:.2g}, blue up to {largest:.2g}."
     )
     left, gap, top = round(0.15 * dpi), round(0.09 * dpi), round(0.95 * dpi)
     across = pictures.shape[2] + gap
@@ -86,25 +90,28 @@ def draw_feature_maps(path: Path, image: Images, maps: Sequence[Maps], *, words:
         words: what the image is.
         dpi: resolution.
     """
+    left_out = len(maps) - _STEPS
+    maps = maps if left_out <= 0 else [*maps[: _STEPS // 2], *maps[-_STEPS // 2 :]]
     left, gap, top = round(0.15 * dpi), round(0.07 * dpi), round(0.95 * dpi)
     side = (round(WIDTH * dpi) - 2 * left + gap) // _MAPS - gap
     original = thumbnails(image[None], 2 * side, fit=True)[0]
-    pictures = [(_pictures(values[chosen], side), chosen) for (_, _, values), chosen in zip(maps, _chosen(maps), strict=True)]
+    channels = [*_chosen(maps)]
+    pictures = [(_pictures(maps[at][2][chosen], side), chosen) for at, chosen in enumerate(channels)]
     head, foot, rest = round(0.22 * dpi), round(0.16 * dpi), round(0.12 * dpi)
     heights = [head + rows.shape[1] + foot + rest for rows, _ in pictures]
     figure = paper(WIDTH, (top + len(original) + rest + sum(heights)) / dpi, dpi)
     _head(
         figure,
         "Feature maps",
-        f"Up to {_MAPS} maps of each step, those of the largest changes in the block. White is 0, blue above, orange below, "
-        "each step in a scale of its own.",
+        f"Up to {_MAPS} maps of each step, those that vary most; white is 0, blue above, orange below."
+        + (f" {left_out} steps in the middle are left out." if left_out > 0 else ""),
     )
     pasted: list[Pasted] = [(original, left, top)]
     said = paragraph(figure, words, WIDTH * dpi - 3 * left - original.shape[1], 9)
     write(figure, 2 * left + original.shape[1], top, said)
     y = top + len(original) + rest
     for (name, shape, values), (rows, chosen), height in zip(maps, pictures, heights, strict=True):
-        title = f"{name}, {shape[0]} of {shape[1]}×{shape[2]}"
+        title = f"{name}, {shape[0]} maps of {shape[1]}{_TIMES}{shape[2]}"
         write(figure, left, y, title, weight="bold")
         write(figure, WIDTH * dpi - left, y, f"±{np.abs(values[chosen]).max():.3g}", color=MUTED, ha="right")
         for at, (one, channel) in enumerate(zip(rows, chosen, strict=True)):
@@ -118,16 +125,25 @@ def draw_feature_maps(path: Path, image: Images, maps: Sequence[Maps], *, words:
 def _chosen(maps: Sequence[Maps]) -> Iterator[npt.NDArray[np.int64]]:
     """Channels of each step: in a block, the ones that vary most in the first step with so many channels."""
     known: dict[tuple[str, int], npt.NDArray[np.int64]] = {}
+    block = ""
     for name, shape, values in maps:
-        block = (re.split("[,:]", name)[0], shape[0])
-        if block not in known:
+        # What belongs to no block goes on with the last one.
+        block = re.split("[,:]", name)[0] if ":" in name else block
+        if (block, shape[0]) not in known:
             order = np.argsort(-values.reshape(len(values), -1).std(axis=1), kind="stable")
-            known[block] = np.sort(order[:_MAPS])
-        yield known[block]
+            known[block, shape[0]] = np.sort(order[:_MAPS])
+        yield known[block, shape[0]]
 
 
 def _pictures(values: Floats, side: int) -> Images:
-    return thumbnails(coloured(values / max(float(np.abs(values).max()), 1e-9) / 2 + 0.5, SIGNED), side, fit=True)
+    colours = coloured(values / max(float(np.abs(values).max()), 1e-9) / 2 + 0.5, SIGNED)
+    return _framed(thumbnails(colours, side - 2, fit=True))
+
+
+def _framed(pictures: Images) -> Images:
+    """With a thin line around each: white ones would not be seen on white paper."""
+    faint = round(255 * to_rgb(FAINT)[0])
+    return np.pad(pictures, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=faint)
 
 
 def draw_grad_cam(
@@ -165,8 +181,8 @@ def draw_grad_cam(
     _head(
         figure,
         "What the network looked at",
-        "Grad-CAM: the redder a place, the more it spoke for the class that was predicted. In orange what a mistake was "
-        "taken for.",
+        "Grad-CAM: the redder a place, the more it spoke for the class that was predicted; in orange what a mistake "
+        "was taken for." + (" Without colour: no place did." if len(heat) and not heat.max((1, 2)).all() else ""),
     )
     pasted: list[Pasted] = []
     y = top
@@ -191,7 +207,8 @@ def _overlaid(images: Images, heat: Floats) -> Images:
     """Images in grey under the heat, uint8 (B, H, W, 3)."""
     grey = images.mean(axis=3, keepdims=True)
     opaque = _OPAQUE * heat[..., None]
-    return np.round(grey * (1 - opaque) + coloured(heat, WARM) * opaque).astype(np.uint8)
+    overlaid: Images = np.round(grey * (1 - opaque) + coloured(heat, WARM) * opaque).astype(np.uint8)
+    return overlaid
 
 
 def _write_name(figure: Figure, name: str, rest: str, left: float, top: float, room: float, colour: str) -> None:

@@ -6,7 +6,7 @@ import argparse
 import csv
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,9 @@ from imagewright.data.loader import Arrays
 from imagewright.data.store import Row, read_classes, read_rows, read_split
 from imagewright.errors import DataError
 from imagewright.evaluation import tables
-from imagewright.evaluation.pictures import draw_class_scores, draw_confusion_matrix, draw_curves
+from imagewright.evaluation.album import Training, draw_inside, draw_test, draw_training
 from imagewright.evaluation.prediction import predict
-from imagewright.evaluation.report import PICTURES, write_report
+from imagewright.evaluation.report import write_report
 from imagewright.metrics.curves import Bin, RocCurve, reliability, roc_curves
 from imagewright.metrics.intervals import intervals
 from imagewright.metrics.labels import suspected_labels
@@ -37,8 +37,6 @@ from imagewright.tracking.run import TrackedRun, metric_name
 
 # The stages that come before this one.
 STAGES = ("compose", "scan", "prepare", "normalize", "augment", "train")
-# Images of a kind under Grad-CAM.
-_LOOKED_AT = 8
 # Uncertainty must not differ between two evaluations of the same predictions.
 _SEED = 0
 
@@ -67,7 +65,6 @@ class Predicted:
         return best
 
 
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--config", type=Path, required=True, help="resolved configuration")
@@ -93,8 +90,8 @@ def main() -> None:
     )
     with run:
         run.log_inputs([test_data])
-        scores, pictures = _evaluate(config, arguments, trained, datasets)
-        _log(run, scores, pictures, config, trained)
+        scores = _evaluate(run, config, arguments, trained, datasets)
+        _log(run, scores, config, trained)
         for path in (arguments.metrics, arguments.page):
             run.log_artifact(path)
         for name in ("scores.json", "predictions.csv", "suspected_labels.csv"):
@@ -103,11 +100,12 @@ def main() -> None:
 
 
 def _evaluate(
+    run: TrackedRun,
     config: Mapping[str, Any],
     paths: argparse.Namespace,
     trained: Mapping[str, Any],
     datasets: Sequence[DatasetUse],
-) -> tuple[dict[str, Any], dict[str, Path]]:
+) -> dict[str, Any]:
     """Score the test images, and write tables, pictures and the page."""
     section, out = config["evaluate"], paths.out
     model = load_model(paths.models / "best.ckpt")
@@ -132,7 +130,11 @@ def _evaluate(
     curves = roc_curves(tested.probabilities, tested.labels)
     tables.write_reliability(out / "reliability.csv", bins)
     tables.write_roc(out / "roc.csv", curves, model.classes)
-    pictures = _draw(out, model, tested, scores, bins, curves, section, paths.models, trained)
+    pictures = {}
+    # They are sent while the next are drawn.
+    for key in _draw(out, model, tested, scores, bins, curves, section, paths.models, trained):
+        pictures[key] = out / f"{key}.png"
+        run.log_image(pictures[key], key, trained["best_epoch"])
     _write_json(paths.metrics, {"images": scores["images"], **_totals(scores)})
     write_report(
         paths.page,
@@ -164,7 +166,7 @@ def _evaluate(
         files=files,
     )
     _write_json(out / "run.json", {**known, "dirty": trained["dirty"], "data": trained["data"]})
-    return scores, pictures
+    return scores
 
 
 def _check_fits(model: SavedModel, classes: list[str], test: Arrays) -> None:
@@ -249,22 +251,24 @@ def _draw(
     section: Mapping[str, Any],
     models: Path,
     trained: Mapping[str, Any],
-) -> dict[str, Path]:
-    """Draw what there is to draw; picture -> PNG file."""
-    dpi = section["dpi"]
-    draw_curves(
-        out / "curves.png",
-        _read_history(models / "history.csv"),
-        monitor=trained["monitor"],
-        best_epoch=trained["best_epoch"],
-        stopped_early=trained["stopped_early"],
-        dpi=dpi,
+) -> Iterator[str]:
+    """Draw what there is to draw; yields the names of the pictures."""
+    with np.load(models / "batch.npz", allow_pickle=False) as batch:
+        training = Training(
+            history=_read_history(models / "history.csv"),
+            monitor=trained["monitor"],
+            best_epoch=trained["best_epoch"],
+            stopped_early=trained["stopped_early"],
+            images=batch["images"],
+            labels=batch["labels"],
+        )
+    known = tested.images, tested.labels, tested.probabilities
+    settings = {"most": section["gallery"], "dpi": section["dpi"]}
+    yield from draw_training(out, training, model, **settings)
+    yield from draw_test(
+        out, scores, bins, curves, *known, [row.path for row in tested.rows], model.classes, **settings
     )
-    draw_confusion_matrix(
-        out / "confusion_matrix.png", scores["confusion_matrix"], model.classes, scores["accuracy"], dpi
-    )
-    draw_class_scores(out / "class_scores.png", scores["by_class"], dpi)
-    return {key: out / f"{key}.png" for key in PICTURES if (out / f"{key}.png").is_file()}
+    yield from draw_inside(out, model, *known, dpi=section["dpi"])
 
 
 # --- the page ---------------------------------------------------------------------------------------------------------
@@ -335,7 +339,6 @@ def _times(path: Path) -> list[dict[str, str]]:
 def _log(
     run: TrackedRun,
     scores: Mapping[str, Any],
-    pictures: Mapping[str, Path],
     config: Mapping[str, Any],
     trained: Mapping[str, Any],
 ) -> None:
@@ -347,13 +350,12 @@ def _log(
         metrics[f"test/f1_by_class/{metric_name(name, number)}"] = row["f1"]
     run.log_metrics(metrics, epoch)
     run.log_text(as_yaml(config), FILE)
-    for key, path in pictures.items():
-        run.log_image(path, key, epoch)
     low, high = scores["intervals"]["accuracy"]
     run.describe(
         f"Test accuracy **{scores['accuracy']:.2%}** ({low:.2%} to {high:.2%}), F1 (macro) "
         f"**{scores['f1_macro']:.4f}** on {scores['images']} images. Best epoch {epoch} of {trained['epochs']}, "
-        f"validation accuracy {trained['accuracy']:.2%}. Made by `{trained['command']}`; the report is the artifact `index.html`."
+        f"validation accuracy {trained['accuracy']:.2%}. Made by `{trained['command']}`; the report is the "
+        f"artifact `index.html`."
     )
 
 

@@ -212,8 +212,15 @@ def _load(inputs: Inputs, seed: int) -> TrainingData:
         classes=read_classes(inputs.prepared),
         shift=statistics["shift"],
         scale=statistics["scale"],
+        preprocessing=_preprocessing(read_sections(inputs.prepared / FILE, "data")["data"]),
         augment=augment,
     )
+
+
+def _preprocessing(section: Mapping[str, Any]) -> dict[str, Any]:
+    """What brought the images to their shape, and will bring those to it that are to be predicted."""
+    keys = {**section, **section["checks"]}
+    return {name: keys[name] for name in ("fit", "background", "value_range", "max_pixels", "min_side")}
 
 
 def _write_batch(out: Path, data: TrainingData, config: Mapping[str, Any]) -> None:

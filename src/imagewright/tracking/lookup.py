@@ -57,6 +57,7 @@ CHECKPOINT = "artifacts/best.ckpt"
 # The best registered version, and the newest one that is not the best.
 ALIASES = ("champion", "challenger")
 
+_DIGEST_TAGS = ("sha256.best.ckpt", "sha256.last.ckpt")
 _SHORTEST_PREFIX = 4
 _HEXADECIMAL = re.compile(r"[0-9a-f]+")
 _ID_LENGTH = 32
@@ -173,7 +174,9 @@ def makers_of(client: Store, digest: str) -> list[StoredRun]:
         TrackingError: the store does not answer.
     """
     with asking():
-        return list(_search(client, f"tags.`sha256.best.ckpt` = '{digest}'"))
+        # MLflow's language has no "or".
+        found = {run.run_id: run for tag in _DIGEST_TAGS for run in _search(client, f"tags.`{tag}` = '{digest}'")}
+    return sorted(found.values(), key=lambda run: run.began, reverse=True)
 
 
 def experiment_name(client: Store, run: StoredRun) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from pathlib import Path
 from filelock import FileLock
 from mlflow.entities.model_registry import ModelVersion, RegisteredModel
 from mlflow.exceptions import MlflowException
+from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
 
 from imagewright.errors import ConfigError, DataError
 from imagewright.home import home
@@ -17,7 +19,17 @@ from imagewright.names import shown
 from imagewright.tracking.lookup import ALIASES, Store, StoredRun, asking, logged_model
 from imagewright.tracking.place import FOLDER
 
-__all__ = ["CHALLENGER", "CHAMPION", "Version", "add_version", "alone", "award", "champion_of", "version_of"]
+__all__ = [
+    "CHALLENGER",
+    "CHAMPION",
+    "Version",
+    "add_version",
+    "alone",
+    "award",
+    "champion_of",
+    "check_name",
+    "version_of",
+]
 
 CHAMPION, CHALLENGER = ALIASES
 # Why a version has its alias.
@@ -54,6 +66,16 @@ def alone(root: Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / "registry.lock"):
         yield
+
+
+def check_name(name: str) -> None:
+    """Refuse a name that MLflow does not take.
+
+    Raises:
+        ConfigError: that names the rule.
+    """
+    if not name.strip(". ") or any(sign in name for sign in "/:"):
+        raise ConfigError(f"--name: must have a letter or digit, and neither / nor :, got {shown(name)!r}")
 
 
 def champion_of(client: Store, name: str) -> Version | None:
@@ -95,12 +117,9 @@ def add_version(client: Store, name: str, run: StoredRun, tags: Mapping[str, str
         description: of the version.
 
     Raises:
-        ConfigError: MLflow does not take the name.
         DataError: the run logged no model.
         TrackingError: the store does not answer.
     """
-    if not name.strip(". ") or any(sign in name for sign in "/:"):
-        raise ConfigError(f"--name: must have a letter or digit, and neither / nor :, got {shown(name)!r}")
     model = logged_model(client, run)
     if model is None:
         raise DataError(f"{run}: has no model to register; only a training that went to its end logs one")
@@ -110,6 +129,7 @@ def add_version(client: Store, name: str, run: StoredRun, tags: Mapping[str, str
         version = client.create_model_version(
             name, model.artifact_location, run.run_id, dict(tags), description=description, model_id=model.model_id
         )
+        _link(client, model.model_id, version)
         return _version(version, registered)
 
 
@@ -124,6 +144,14 @@ def award(client: Store, version: Version, alias: str, reason: str) -> None:
         client.set_registered_model_alias(version.name, alias, str(version.number))
         if alias == CHAMPION and CHALLENGER in version.aliases:
             client.delete_registered_model_alias(version.name, CHALLENGER)
+
+
+def _link(client: Store, model_id: str, version: ModelVersion) -> None:
+    """Have the UI show the version beside the model; a server does so by itself."""
+    known = json.loads(client.get_logged_model(model_id).tags.get(MLFLOW_MODEL_VERSIONS, "[]"))
+    if (version.name, int(version.version)) not in [(one["name"], int(one["version"])) for one in known]:
+        versions = [*known, {"name": version.name, "version": version.version}]
+        client.set_logged_model_tags(model_id, {MLFLOW_MODEL_VERSIONS: json.dumps(versions)})
 
 
 def _model(client: Store, name: str) -> RegisteredModel | None:

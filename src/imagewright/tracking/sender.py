@@ -26,7 +26,7 @@ from imagewright.tracking.process import lives
 __all__: list[str] = []
 
 # Seconds between two looks at the record: what is there can be seen live in the UI, at the price of one transaction.
-_EVERY = 2.0
+_EVERY = 0.5
 # Seconds in which a server must answer while a run goes on; the defaults of MLflow are two minutes and seven tries.
 _LIVE = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "4",

@@ -30,6 +30,7 @@ class Classifier(pl.LightningModule):
         classes: Sequence[str],
         shift: Sequence[float],
         scale: Sequence[float],
+        preprocessing: Mapping[str, Any],
         optimizer: Mapping[str, Any] | None = None,
         scheduler: Mapping[str, Any] | None = None,
         class_weights: Sequence[float] | None = None,
@@ -43,6 +44,7 @@ class Classifier(pl.LightningModule):
             classes: K names.
             shift: of the input normalization, C numbers.
             scale: of the input normalization, C numbers.
+            preprocessing: what brings an image to the input shape; only kept, for those who predict.
             optimizer: section ``optimizer``; only training needs it.
             scheduler: section ``scheduler``; only training needs it.
             class_weights: K weights of the loss, or None for equal ones.

@@ -41,6 +41,7 @@ class TrainingData:
         classes: K names.
         shift: of the input normalization, C numbers.
         scale: of the input normalization, C numbers.
+        preprocessing: what brought the images to their shape: fit, background, value_range, max_pixels and min_side.
         augment: draws a variant of each image of a training batch, or None.
     """
 
@@ -49,6 +50,7 @@ class TrainingData:
     classes: list[str]
     shift: list[float]
     scale: list[float]
+    preprocessing: Mapping[str, Any]
     augment: Augment | None = None
 
     @property
@@ -147,6 +149,7 @@ def _classifier(data: TrainingData, config: Mapping[str, Any]) -> Classifier:
         "classes": data.classes,
         "shift": data.shift,
         "scale": data.scale,
+        "preprocessing": data.preprocessing,
         "optimizer": config["optimizer"],
         "scheduler": config["scheduler"],
         "class_weights": _balanced(data) if keys["class_weights"] == "balanced" else None,
