@@ -68,7 +68,9 @@ MANY = (BLUE, ORANGE, "#1b9e77", "#e7298a", "#7b3294", "#a6761d", "#56b4e9", "#e
 BLUES = LinearSegmentedColormap.from_list("blues", ["#ffffff", "#c6dbef", "#6baed6", BLUE, "#08306b"])
 ORANGES = LinearSegmentedColormap.from_list("oranges", ["#ffffff", "#fdd0a2", "#fd8d3c", ORANGE, "#8c2d04"])
 SIGNED = LinearSegmentedColormap.from_list(
-    "signed", ["#8c2d04", ORANGE, "#fdd0a2", "#ffffff", "#c6dbef", BLUE, "#08306b"]
+    "signed",
+    ["#8c2d04", ORANGE, "#fdd0a2", "#ffffff", "#c6dbef", BLUE, "#08306b"],
+    N=257,  # an odd number has a middle
 )
 WARM = LinearSegmentedColormap.from_list("warm", ["#fee08b", "#fd8d3c", "#e31a1c", "#800026"])
 
@@ -212,7 +214,8 @@ def paragraph(figure: Figure, words: str, width: float, size: float) -> str:
 
 def coloured(values: npt.NDArray[np.floating], shades: Colormap) -> Images:
     """Numbers from 0 to 1 as colours, uint8 (..., 3)."""
-    return np.asarray(shades(values, bytes=True))[..., :3]
+    # As bytes, matplotlib would cut what lies between two of them, and miss the colours by one.
+    return np.round(255 * np.asarray(shades(values))[..., :3]).astype(np.uint8)
 
 
 def _wide(figure: Figure, words: str, size: float) -> float:

@@ -11,7 +11,7 @@ from tabulate import tabulate
 
 from imagewright.cli.job import RESULT, SWEEP
 from imagewright.tracking.provenance import command_tags
-from imagewright.tracking.run import TrackedRun
+from imagewright.tracking.run import ONCE, TrackedRun
 
 __all__ = ["run"]
 
@@ -44,14 +44,14 @@ def run(app: Callable[[], Any], root: Path, folder: Path, experiment: str, comma
                 print(_table(results))
                 print(f"\njobs and models: {folder}")
         failed = [result for result in results if "error" in result]
-        parent.log_metrics({"jobs": len(results), "jobs/failed": len(failed)}, 0)
+        parent.log_metrics({"jobs": len(results), "jobs/failed": len(failed)}, ONCE)
         finished = _sorted([result for result in results if "error" not in result])
         if finished:
             best = finished[0]
             parent.set_tags(
                 {"imagewright.best_job": best["overrides"], "imagewright.best_run": best["run_id"] or best["key"]}
             )
-            parent.log_metrics({f"best/{best['monitor']}": best["value"]}, 0)
+            parent.log_metrics({f"best/{best['monitor']}": best["value"]}, ONCE)
         parent.log_text(_table(results), "jobs.txt")
         if failed:
             listed = "".join(f"\n  #{result['job']} {result['overrides']}: {result['error']}" for result in failed)

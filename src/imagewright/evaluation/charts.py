@@ -138,6 +138,7 @@ def draw_class_scores(
     axes.plot([rows[at][1]["f1"] for at in behind], behind, "o", color=ORANGE, markersize=size, mec="black")
     if macro is not None:
         axes.axvline(macro, color=MUTED, linewidth=1, linestyle="--", zorder=1, label=f"mean {macro:.3f}")
+    _grid(axes, "x")
     axes.set_yticks(range(len(rows)), labels, fontsize=font, parse_math=False)
     for at in behind:
         axes.get_yticklabels()[at].set_color(ORANGE)
@@ -147,7 +148,6 @@ def draw_class_scores(
     axes.set_xlim(left, 1 + (1 - left) * 0.02)
     axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.set_xlabel("score" if left == 0 else f"score (the axis begins at {left:.2f})", fontsize=9)
-    _grid(axes, "x")
     words = f"{len(rows)} of {len(ordered):,} classes" if len(rows) < len(ordered) else "In brackets test images"
     if any(row.get("f1_interval") for _, row in rows):
         words += "; lines: intervals" + (", orange if below the mean" if macro is not None else "")

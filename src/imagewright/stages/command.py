@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from typing import NoReturn
@@ -10,7 +11,7 @@ from imagewright.errors import ImagewrightError
 
 __all__ = ["exit_with"]
 
-INTERRUPTED = 130  # 128 + SIGINT, as a shell reports it
+INTERRUPTED, BROKEN_PIPE = 130, 141  # 128 + SIGINT and SIGPIPE, as a shell reports them
 
 
 def exit_with(main: Callable[[], int | None], *, stage: str | None = None) -> NoReturn:
@@ -26,10 +27,15 @@ def exit_with(main: Callable[[], int | None], *, stage: str | None = None) -> No
             from imagewright.stages.times import write_time  # `imagewright --help` is to import next to nothing
 
             write_time(stage)
+        sys.stdout.flush()
         sys.exit(status)
     except ImagewrightError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except BrokenPipeError:
+        # Whoever read what was printed (`| head`) has enough; the interpreter must not try to print the rest.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(BROKEN_PIPE)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(INTERRUPTED)

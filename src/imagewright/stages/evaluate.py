@@ -33,7 +33,7 @@ from imagewright.stages.project import find_project
 from imagewright.stages.sections import FILE, as_yaml, read_sections
 from imagewright.stages.times import read_times, seconds_so_far
 from imagewright.tracking.provenance import DatasetUse, digest_of, record
-from imagewright.tracking.run import TrackedRun, metric_name
+from imagewright.tracking.run import ONCE, TrackedRun, metric_name
 
 # The stages that come before this one.
 STAGES = ("compose", "scan", "prepare", "normalize", "augment", "train")
@@ -134,7 +134,7 @@ def _evaluate(
     # They are sent while the next are drawn.
     for key in _draw(out, model, tested, scores, bins, curves, section, paths.models, trained):
         pictures[key] = out / f"{key}.png"
-        run.log_image(pictures[key], key, trained["best_epoch"])
+        run.log_image(pictures[key], key, ONCE)
     _write_json(paths.metrics, {"images": scores["images"], **_totals(scores)})
     write_report(
         paths.page,
@@ -348,7 +348,7 @@ def _log(
         metrics |= {f"test/{name}_low": low, f"test/{name}_high": high}
     for number, (name, row) in enumerate(scores["by_class"].items()):
         metrics[f"test/f1_by_class/{metric_name(name, number)}"] = row["f1"]
-    run.log_metrics(metrics, epoch)
+    run.log_metrics(metrics, ONCE)
     run.log_text(as_yaml(config), FILE)
     low, high = scores["intervals"]["accuracy"]
     run.describe(

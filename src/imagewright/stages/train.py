@@ -25,7 +25,7 @@ from imagewright.stages.datasets import describe_data
 from imagewright.stages.project import Project, find_project
 from imagewright.stages.sections import FILE, as_yaml, read_sections
 from imagewright.tracking.provenance import code_tags, command_tags, digest_of, record
-from imagewright.tracking.run import TrackedRun
+from imagewright.tracking.run import ONCE, TrackedRun
 from imagewright.training.fitting import TrainingData, fit
 
 __all__ = ["Inputs", "Trained", "describe_command", "train"]
@@ -110,8 +110,7 @@ def train(
     }
     tracking = config["tracking"]
     run_name = tracking["run_name"] or name or _readable_name(config)
-    # The section evaluate is the business of a later stage, which may change it and run again.
-    configuration = as_yaml({section: node for section, node in config.items() if section != "evaluate"})
+    configuration = as_yaml(config)
     out.mkdir(parents=True, exist_ok=True)
     with TrackedRun.start(
         project.root,
@@ -121,8 +120,9 @@ def train(
         parent=parent,
         system_metrics=tracking["system_metrics"],
     ) as run:
+        # The section evaluate is the business of a later stage, which may change it and run again.
         run.log_params(flat({section: node for section, node in config.items() if section != "evaluate"}))
-        run.log_text(as_yaml(config), FILE)
+        run.log_text(configuration, FILE)
         run.log_inputs([dataset for dataset in datasets if dataset.context != "test"])
         _write_batch(out, data, config)
         fitted = fit(out, data, config, run.log_metrics)
@@ -134,7 +134,7 @@ def train(
                 "best/epoch": fitted.best_epoch,
                 "train/images_per_second": fitted.images_per_second,
             },
-            fitted.best_epoch,
+            ONCE,
         )
         if tracking["model"]:
             run.log_model(out / "best.ckpt", out / "example.png", fitted.best_epoch)

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 from mlflow import MlflowClient
+from mlflow.data.dataset_source_registry import get_dataset_source_from_json
 from mlflow.data.numpy_dataset import from_numpy
 from mlflow.entities import (
     Dataset,
@@ -287,9 +288,9 @@ def _dataset(given: dict[str, Any]) -> DatasetInput:
     # Arrays of these shapes that take no memory: what mlflow.data says of them is their shape.
     images = np.broadcast_to(np.uint8(0), given["shape"])
     labels = np.broadcast_to(np.int64(0), given["shape"][:1])
-    described = from_numpy(
-        images, source=given["source"], targets=labels, name=given["name"], digest=given["digest"]
-    ).to_dict()
+    # Said as it is: MLflow's guess at what kind of source a path is comes with a warning.
+    source = get_dataset_source_from_json(json.dumps({"uri": given["source"]}), "local")
+    described = from_numpy(images, source=source, targets=labels, name=given["name"], digest=given["digest"]).to_dict()
     profile = {**json.loads(described["profile"]), "images_by_class": given["classes"]}
     dataset = Dataset(
         **{name: described[name] for name in ("name", "digest", "source", "source_type", "schema")},

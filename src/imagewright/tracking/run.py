@@ -21,7 +21,10 @@ from imagewright.tracking.process import process_tags
 from imagewright.tracking.provenance import DatasetUse
 from imagewright.tracking.system import SystemMetrics
 
-__all__ = ["TrackedRun", "metric_name"]
+__all__ = ["ONCE", "TrackedRun", "metric_name"]
+
+# The step of what a run has one of. With this step, the UI compares runs by bars and not by lines of one point.
+ONCE = 0
 
 # MLflow refuses longer values.
 _LONGEST_PARAM = 6000

@@ -36,6 +36,8 @@ def open_store(root: Path) -> MlflowClient:
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     if is_server(uri) and (silence := answers(uri)):
         raise _unusable(uri, silence)
+    if "MLFLOW_TRACKING_URI" not in os.environ and any(letter in uri for letter in "?#%"):
+        raise _unusable(uri, "a path with ?, # or % in it cannot be the address of a database; move the project")
     try:
         if not uri.startswith("sqlite"):
             client = MlflowClient(uri)
