@@ -292,7 +292,7 @@ def test_the_best_epoch_stands_where_it_is_between_the_first_and_the_last(tmp_pa
 def test_the_end_by_early_stopping_is_a_dashed_line_at_the_last_epoch(tmp_path: Path, stopped: bool) -> None:
     draw_curves(tmp_path / "a.png", history(21), monitor="m", best_epoch=6, stopped_early=stopped, dpi=DPI)
     picture = drawn(tmp_path / "a.png")
-    _, _, _, last = box(where(picture[picture.shape[0] // 2 :], GREY))
+    _, _, _, last = box(where(picture[picture.shape[0] // 2 :], BLUE))
     # Dashes end in shades of grey.
     near = (picture[:, last - 4 : last + 4].max(axis=2) < 90).any(axis=1)
     assert (sum(end - start > 3 for start, end in runs(near)) > 10) == stopped

@@ -43,6 +43,7 @@ __all__ = [
     "coloured",
     "count_axis",
     "fitted_on",
+    "heading",
     "headline",
     "only_words",
     "paper",
@@ -52,6 +53,7 @@ __all__ = [
     "whole_ticks",
     "widest",
     "write",
+    "write_fitted",
 ]
 
 Images = npt.NDArray[np.uint8]
@@ -160,11 +162,18 @@ def headline(
         axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=legend, frameon=False, fontsize=9, borderaxespad=0.3)
 
 
+def heading(figure: Figure, title: str, words: str) -> None:
+    """Title at the upper left corner of a picture without axes, and words below it in as many lines as they take."""
+    margin = 0.15 * figure.dpi
+    width = figure.canvas.get_width_height()[0]
+    write(figure, margin, margin, title, size=12, weight="bold")
+    write(figure, margin, 3 * margin, paragraph(figure, words, width - 2 * margin, 9), color=MUTED)
+
+
 def only_words(path: Path, title: str, words: str, dpi: int) -> None:
     """A picture for what there is no picture of."""
     figure = paper(WIDTH, 1, dpi)
-    write(figure, 0.15 * dpi, 0.15 * dpi, title, size=12, weight="bold")
-    write(figure, 0.15 * dpi, 0.5 * dpi, paragraph(figure, words, (WIDTH - 0.3) * dpi, 9), color=MUTED)
+    heading(figure, title, words)
     save(figure, path)
 
 
@@ -198,6 +207,23 @@ def widest(figure: Figure, labels: Sequence[str], size: float = 10) -> float:
 def fitted_on(figure: Figure, name: str, width: float, size: float, *, end: bool = False) -> str:
     """A name cut to so many pixels at a size of the font in points."""
     return fitted(name, width, partial(_wide, figure, size=size), end=end)
+
+
+def write_fitted(
+    figure: Figure,
+    left: float,
+    top: float,
+    name: str,
+    room: float,
+    *,
+    rest: str = "",
+    size: float,
+    color: str = "black",
+    end: bool = False,
+) -> None:
+    """Write a name, cut to so many pixels together with what stands behind it, which is not cut."""
+    taken = widest(figure, [rest], size) * figure.dpi if rest else 0.0
+    write(figure, left, top, fitted_on(figure, name, room - taken, size, end=end) + rest, size=size, color=color)
 
 
 def paragraph(figure: Figure, words: str, width: float, size: float) -> str:

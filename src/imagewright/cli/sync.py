@@ -54,8 +54,8 @@ def run(arguments: Sequence[str]) -> int:
                             end_for(journal)
                         delivery = Delivery(client, root, journal)
                         delivery.send()
-                        journal.remove()
                         print(f"sent {_name(journal)} as run {delivery.run_id}")
+                        journal.remove()
                 except (TrackingError, UnreachableError) as error:
                     reason = str(error)
         if reason is not None:

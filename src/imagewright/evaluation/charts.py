@@ -34,6 +34,7 @@ from imagewright.paper import (
     paper,
     paragraph,
     save,
+    whole_ticks,
     widest,
     write,
 )
@@ -73,9 +74,8 @@ def draw_curves(
         dpi: resolution.
     """
     epochs = list(history)
-    words = f"Best epoch {best_epoch} by {monitor}, in orange"
-    words += f"; stopped early after epoch {epochs[-1]}." if stopped_early else f"; of {len(epochs)}."
-    words, more = _sentence(words, dpi)
+    words = f"Best epoch {best_epoch} of {epochs[-1]} by {monitor}, in orange"
+    words, more = _sentence(f"{words}; stopped early." if stopped_early else f"{words}.", dpi)
     height = 5.4 + more
     figure = paper(WIDTH, height, dpi)
     panels = [axes_on(figure, left=0.75, top=top + more, right=0.3, bottom=5.4 - top - 1.85) for top in (0.95, 3.1)]
@@ -93,7 +93,9 @@ def draw_curves(
         best = f"{kept:.2%}" if name == "accuracy" else f"{kept:.4f}"
         axes.set_title(f"{name} {best}", loc="right", fontsize=9, color=ORANGE, pad=4)
         axes.set_ylabel(name, fontsize=9)
-        axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+        axes.xaxis.set_major_locator(whole_ticks())
+        if len(epochs) == 1:
+            axes.set_xlim(epochs[0] - 1, epochs[0] + 1)
         _grid(axes, "both")
     panels[0].tick_params(labelbottom=False)
     panels[1].set_xlabel("epoch", fontsize=9)
@@ -122,20 +124,9 @@ def draw_class_scores(
     figure = paper(WIDTH, height + 1.5, dpi)
     labels = [f"{fitted_on(figure, name, 1.15 * dpi, font)} ({row['support']:,})" for name, row in rows]
     axes = axes_on(figure, left=0.3 + widest(figure, labels, font), top=0.95, right=0.3, bottom=0.55)
-    scored = [(at, row) for at, (_, row) in enumerate(rows) if row["support"]]
-    behind = [at for at, row in scored if macro is not None and row.get("f1_interval", (0, 1))[1] < macro]
-    lowest = 1.0
-    for at, row in scored:
-        ends = row.get("f1_interval") or (row["f1"], row["f1"])
-        lowest = min(lowest, row["precision"], row["recall"], ends[0])
-        colour = ORANGE if at in behind else TEAL
-        axes.plot(ends, (at, at), color=colour, linewidth=font / 3, solid_capstyle="butt", zorder=2)
-    numbers = [at for at, _ in scored]
-    size = font * 0.7
-    for name, mark in (("precision", "<"), ("recall", ">")):
-        axes.plot([row[name] for _, row in scored], numbers, mark, color=GREY, markersize=size * 0.8, label=name)
-    axes.plot([row["f1"] for _, row in scored], numbers, "o", color=TEAL, markersize=size, label="F1", mec="black")
-    axes.plot([rows[at][1]["f1"] for at in behind], behind, "o", color=ORANGE, markersize=size, mec="black")
+    scored = {at: row for at, (_, row) in enumerate(rows) if row["support"]}
+    behind = [at for at, row in scored.items() if macro is not None and (row.get("f1_interval") or (0, 1))[1] < macro]
+    lowest = _draw_scores_on(axes, scored, behind, font)
     if macro is not None:
         axes.axvline(macro, color=MUTED, linewidth=1, linestyle="--", zorder=1, label=f"mean {macro:.3f}")
     _grid(axes, "x")
@@ -166,6 +157,24 @@ def draw_class_scores(
     save(figure, path)
 
 
+def _draw_scores_on(axes: Axes, scored: Mapping[int, Mapping[str, Any]], behind: Sequence[int], font: float) -> float:
+    """Draw the scores of each line, those behind in orange; gives the lowest number."""
+    lowest = 1.0
+    for at, row in scored.items():
+        ends = row.get("f1_interval") or (row["f1"], row["f1"])
+        lowest = min(lowest, row["precision"], row["recall"], ends[0])
+        colour = ORANGE if at in behind else TEAL
+        axes.plot(ends, (at, at), color=colour, linewidth=font / 3, solid_capstyle="butt", zorder=2)
+    size = font * 0.7
+    for name, mark in (("precision", "<"), ("recall", ">")):
+        values = [row[name] for row in scored.values()]
+        axes.plot(values, list(scored), mark, color=GREY, markersize=size * 0.8, label=name)
+    values = [row["f1"] for row in scored.values()]
+    axes.plot(values, list(scored), "o", color=TEAL, markersize=size, label="F1", mec="black")
+    axes.plot([scored[at]["f1"] for at in behind], behind, "o", color=ORANGE, markersize=size, mec="black")
+    return lowest
+
+
 def draw_reliability(path: Path, bins: Sequence[Bin], calibration_error: float, *, dpi: int) -> None:
     """Accuracy beside confidence, above a histogram of the confidence.
 
@@ -175,53 +184,52 @@ def draw_reliability(path: Path, bins: Sequence[Bin], calibration_error: float, 
         calibration_error: the expected one.
         dpi: resolution.
     """
-    filled = [(row, row.count, row.confidence, row.accuracy) for row in bins]
     total = sum(row.count for row in bins)
-    hits = sum(count * accuracy for _, count, _, accuracy in filled if accuracy is not None) / total
-    sure = sum(count * confidence for _, count, confidence, _ in filled if confidence is not None) / total
-    words, more = _sentence(
-        f"{sure:.2%} sure on average, {hits:.2%} right. Black lines: 95% intervals of the accuracy (Wilson).", dpi
-    )
+    hits = sum(row.count * row.accuracy for row in bins if row.accuracy is not None) / total
+    sure = sum(row.count * row.confidence for row in bins if row.confidence is not None) / total
+    words = f"{sure:.2%} sure on average, {hits:.2%} right. Black lines: 95% intervals of the accuracy (Wilson)."
+    words, more = _sentence(words, dpi)
     figure = paper(WIDTH, 6.0 + more, dpi)
     above = axes_on(figure, left=0.75, top=1.0 + more, right=0.3, bottom=2.05)
     below = axes_on(figure, left=0.75, top=4.25 + more, right=0.3, bottom=0.55)
-    for row, count, confidence, accuracy in filled:
-        if confidence is None or accuracy is None:
-            continue
-        middle, width = (row.lower + row.upper) / 2, (row.upper - row.lower) * 0.92
-        above.bar(middle, accuracy, width, color=TEAL, zorder=1)
-        above.bar(middle, confidence - accuracy, width, bottom=accuracy, zorder=2, **_GAP)
-        above.plot((middle, middle), _wilson(accuracy, count), color="black", linewidth=1.2, zorder=4)
-    above.plot((0, 1), (0, 1), color=MUTED, linewidth=1, linestyle="--", zorder=3)
-    # For the legend alone, outside of what is seen.
-    above.add_patch(Rectangle((0, 2), 0, 0, color=TEAL, label="accuracy"))
-    above.add_patch(Rectangle((0, 2), 0, 0, label="from accuracy to confidence", **_GAP))
-    above.set_ylim(0, 1)
-    above.set_ylabel("accuracy", fontsize=9)
-    above.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    shares = [row.count / total for row in bins]
-    below.bar(
-        [(row.lower + row.upper) / 2 for row in bins],
-        shares,
-        [(row.upper - row.lower) * 0.92 for row in bins],
-        color=TEAL,
-    )
-    if len(bins) <= 20:
-        for row, share in zip(bins, shares, strict=True):
-            if row.count:
-                middle = (row.lower + row.upper) / 2
-                below.text(middle, share, _short(row.count), ha="center", va="bottom", fontsize=6.5)
-    below.set_ylim(0, max(shares) * 1.15)
-    below.set_ylabel("images", fontsize=9)
-    below.set_xlabel("confidence: the probability of the predicted class", fontsize=9)
-    below.yaxis.set_major_locator(MaxNLocator(3))
-    below.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    _draw_accuracy_on(above, bins)
+    _draw_shares_on(below, bins, total)
     for axes in (above, below):
         axes.set_xlim(0, 1)
-        axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_formatter(PercentFormatter(1, decimals=0))
         _grid(axes, "both")
     headline(figure, above, f"Reliability: calibration error {calibration_error:.2%}", legend=2, below=words)
     save(figure, path)
+
+
+def _draw_accuracy_on(axes: Axes, bins: Sequence[Bin]) -> None:
+    for row in bins:
+        if row.confidence is None or row.accuracy is None:
+            continue
+        middle, width = (row.lower + row.upper) / 2, (row.upper - row.lower) * 0.92
+        axes.bar(middle, row.accuracy, width, color=TEAL, zorder=1)
+        axes.bar(middle, row.confidence - row.accuracy, width, bottom=row.accuracy, zorder=2, **_GAP)
+        axes.plot((middle, middle), _wilson(row.accuracy, row.count), color="black", linewidth=1.2, zorder=4)
+    axes.plot((0, 1), (0, 1), color=MUTED, linewidth=1, linestyle="--", zorder=3)
+    # For the legend alone, outside of what is seen.
+    axes.add_patch(Rectangle((0, 2), 0, 0, color=TEAL, label="accuracy"))
+    axes.add_patch(Rectangle((0, 2), 0, 0, label="from accuracy to confidence", **_GAP))
+    axes.set_ylim(0, 1)
+    axes.set_ylabel("accuracy", fontsize=9)
+
+
+def _draw_shares_on(axes: Axes, bins: Sequence[Bin], total: int) -> None:
+    for row in bins:
+        middle, share = (row.lower + row.upper) / 2, row.count / total
+        axes.bar(middle, share, (row.upper - row.lower) * 0.92, color=TEAL)
+        # More bins have no room for numbers.
+        if row.count and len(bins) <= 20:
+            axes.text(middle, share, _short(row.count), ha="center", va="bottom", fontsize=6.5)
+    axes.set_ylim(0, max(row.count for row in bins) / total * 1.15)
+    axes.set_ylabel("images", fontsize=9)
+    axes.set_xlabel("confidence: the probability of the predicted class", fontsize=9)
+    axes.yaxis.set_major_locator(MaxNLocator(3))
 
 
 def draw_roc(
@@ -254,8 +262,7 @@ def draw_roc(
     named = found if len(found) <= len(MANY) else found[:_WORST]
     rest = [curve for _, curve, _ in found[len(named) :]]
     rest = [rest[at] for at in np.linspace(0, len(rest) - 1, min(len(rest), _GREY_CURVES)).astype(int)]
-    lines = -(-len(named) // 2)
-    height = 0.8 + 4.0 + 0.65 + 0.21 * lines
+    height = 0.8 + 4.0 + 0.65 + 0.21 * -(-len(named) // 2)
     figure = paper(WIDTH, height, dpi)
     axes = axes_on(figure, left=0.8, top=0.8, right=0.25, bottom=height - 4.8)
     corner = _corner([curve for _, curve, _ in found])
@@ -273,16 +280,24 @@ def draw_roc(
         whole.set_yticks([])
         whole.add_patch(Rectangle((0, 1 - corner), corner, corner, fill=False, edgecolor="black"))
         whole.set_title("the whole", fontsize=8, pad=2)
-    for at, (area, _, name) in enumerate(named):
-        left, top = (0.2 + at // lines * (WIDTH - 0.3) / 2) * dpi, (5.4 + at % lines * 0.21) * dpi
-        figure.add_artist(_sample(figure, left, top, at))
-        words = f"{fitted_on(figure, name, 1.3 * dpi, 9)}  {_below_one(area)}"
-        write(figure, left + 0.35 * dpi, top, words, va="center_baseline")
+    _name_curves(figure, [(name, area) for area, _, name in named], 5.4 * dpi)
     words = "One class against the rest; at the bottom the areas, the lowest first."
     if rest:
         words = f"One class against the rest; in colour the {len(named)} of {len(found):,} with the lowest areas."
     headline(figure, axes, "ROC curves" + (": the upper left corner" if corner < 1 else ""), below=words)
     save(figure, path)
+
+
+def _name_curves(figure: Figure, named: Sequence[tuple[str, float]], top: float) -> None:
+    """Names and areas in two columns, from a place in pixels on, with a piece of the line before each."""
+    dpi, lines = figure.dpi, -(-len(named) // 2)
+    height = figure.canvas.get_width_height()[1]
+    for at, (name, area) in enumerate(named):
+        left, y = (0.2 + at // lines * (WIDTH - 0.3) / 2) * dpi, top + at % lines * 0.21 * dpi
+        piece = (left, left + 0.27 * dpi), (height - y, height - y)
+        figure.add_artist(Line2D(*piece, transform=IdentityTransform(), **_look(at)))
+        words = f"{fitted_on(figure, name, 1.3 * dpi, 9)}  {_below_one(area)}"
+        write(figure, left + 0.35 * dpi, y, words, va="center_baseline")
 
 
 def _draw_roc_on(axes: Axes, named: Sequence[RocCurve], rest: Sequence[RocCurve], corner: float) -> None:
@@ -309,12 +324,6 @@ def _corner(curves: Sequence[RocCurve]) -> float:
 def _look(at: int) -> dict[str, Any]:
     """Colour and stroke: not everybody can tell ten colours."""
     return {"color": MANY[at], "linewidth": 1.8, "linestyle": "-" if at < len(MANY) // 2 else (0, (4, 1.5))}
-
-
-def _sample(figure: Figure, left: float, top: float, at: int) -> Line2D:
-    """A short piece of a line, at a place in pixels from the upper left corner."""
-    y = figure.canvas.get_width_height()[1] - top
-    return Line2D((left, left + 0.27 * figure.dpi), (y, y), transform=IdentityTransform(), **_look(at))
 
 
 def _below_one(area: float) -> str:

@@ -8,24 +8,20 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from matplotlib.figure import Figure
 
 from imagewright.paper import (
     BLUE,
     GREY,
-    MUTED,
     ORANGE,
     WIDTH,
     Images,
     Pasted,
-    fitted_on,
+    heading,
     only_words,
     paper,
-    paragraph,
     save,
     thumbnails,
-    widest,
-    write,
+    write_fitted,
 )
 
 __all__ = ["confident_mistakes", "draw_batch", "draw_least_sure", "draw_mistakes", "unsure_hits"]
@@ -227,21 +223,24 @@ def _draw(
     step = height + len(captions[0]) * line + round(0.2 * dpi)
     top = round(0.95 * dpi)
     figure = paper(max(room, width) / dpi + 0.3, (top - (-len(images) // columns) * step) / dpi, dpi)
-    write(figure, left, 0.15 * dpi, title, size=12, weight="bold")
-    write(figure, left, 0.45 * dpi, paragraph(figure, words, room, 9), color=MUTED)
+    heading(figure, title, words)
     pasted: list[Pasted] = []
     for at, (pixels, lines) in enumerate(zip(pictures, captions, strict=True)):
         x, y = left + at % columns * pitch, top + at // columns * step
         pasted.append((pixels, x, y))
         for number, caption in enumerate(lines):
-            _write_line(figure, caption, x, y + height + 0.04 * dpi + number * line, pitch - gap)
+            write_fitted(
+                figure,
+                x,
+                y + height + 0.04 * dpi + number * line,
+                caption.name,
+                pitch - gap,
+                rest=caption.rest,
+                size=_FONT,
+                color=caption.colour,
+                end=caption.end,
+            )
     save(figure, path, pasted)
-
-
-def _write_line(figure: Figure, line: _Line, left: float, top: float, width: float) -> None:
-    rest = widest(figure, [line.rest], _FONT) * figure.dpi if line.rest else 0.0
-    name = fitted_on(figure, line.name, width - rest, _FONT, end=line.end)
-    write(figure, left, top, name + line.rest, size=_FONT, color=line.colour)
 
 
 def _file(paths: Sequence[str] | None, row: int) -> list[_Line]:

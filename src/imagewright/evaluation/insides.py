@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from matplotlib.colors import to_rgb
-from matplotlib.figure import Figure
 
 from imagewright.paper import (
     BLUE,
@@ -22,13 +21,13 @@ from imagewright.paper import (
     Images,
     Pasted,
     coloured,
-    fitted_on,
+    heading,
     paper,
     paragraph,
     save,
     thumbnails,
-    widest,
     write,
+    write_fitted,
 )
 
 __all__ = ["draw_feature_maps", "draw_grad_cam", "draw_kernels"]
@@ -72,7 +71,7 @@ def draw_kernels(path: Path, kernels: Floats, *, dpi: int) -> None:
     down = pictures.shape[1] + gap
     lines = -(-len(pictures) // columns)
     figure = paper(max(WIDTH, (across + 2 * left) / dpi), (top + lines * down) / dpi + 0.1, dpi)
-    _head(figure, "First-layer kernels", words)
+    heading(figure, "First-layer kernels", words)
     save(
         figure,
         path,
@@ -100,7 +99,7 @@ def draw_feature_maps(path: Path, image: Images, maps: Sequence[Maps], *, words:
     head, foot, rest = round(0.22 * dpi), round(0.16 * dpi), round(0.12 * dpi)
     heights = [head + rows.shape[1] + foot + rest for rows, _ in pictures]
     figure = paper(WIDTH, (top + len(original) + rest + sum(heights)) / dpi, dpi)
-    _head(
+    heading(
         figure,
         "Feature maps",
         f"Up to {_MAPS} maps of each step, those that vary most; white is 0, blue above, orange below."
@@ -178,11 +177,11 @@ def draw_grad_cam(
     groups = {"Hits": np.flatnonzero(right).tolist(), "Mistakes": np.flatnonzero(~right).tolist()}
     lines = sum(-(-len(rows) // 2) for rows in groups.values())
     figure = paper(WIDTH, (top + 2 * head + lines * step) / dpi + 0.1, dpi)
-    _head(
+    heading(
         figure,
         "What the network looked at",
-        "Grad-CAM: the redder a place, the more it spoke for the class that was predicted; in orange what a mistake "
-        "was taken for." + (" Without colour: no place did." if len(heat) and not heat.max((1, 2)).all() else ""),
+        "Grad-CAM: red spoke most for the class that was predicted; in orange what a mistake was taken for."
+        + (" Without colour: no place did." if len(heat) and not heat.max((1, 2)).all() else ""),
     )
     pasted: list[Pasted] = []
     y = top
@@ -193,12 +192,11 @@ def draw_grad_cam(
             x, below = left + at % 2 * pitch, y + at // 2 * step
             pasted += [(cold[row], x, below), (warm[row], x + width + gap, below)]
             rest = "" if confidences is None else f" {confidences[row]:.1%}"
-            lower = below + height + 0.03 * dpi
-            if right[row]:
-                _write_name(figure, classes[labels[row]], rest, x, lower, pitch, BLUE)
-            else:
-                _write_name(figure, classes[labels[row]], "", x, lower, pitch, "black")
-                _write_name(figure, f"→ {classes[predictions[row]]}", rest, x, lower + 0.14 * dpi, pitch, ORANGE)
+            own, taken = classes[labels[row]], f"→ {classes[predictions[row]]}"
+            captions = [(own, rest, BLUE)] if right[row] else [(own, "", "black"), (taken, rest, ORANGE)]
+            for number, (name, behind, colour) in enumerate(captions):
+                lower = below + height + (0.03 + 0.14 * number) * dpi
+                write_fitted(figure, x, lower, name, pitch - 0.15 * dpi, rest=behind, size=7.5, color=colour)
         y += -(-len(rows) // 2) * step
     save(figure, path, pasted)
 
@@ -209,15 +207,3 @@ def _overlaid(images: Images, heat: Floats) -> Images:
     opaque = _OPAQUE * heat[..., None]
     overlaid: Images = np.round(grey * (1 - opaque) + coloured(heat, WARM) * opaque).astype(np.uint8)
     return overlaid
-
-
-def _write_name(figure: Figure, name: str, rest: str, left: float, top: float, room: float, colour: str) -> None:
-    taken = widest(figure, [rest], 7.5) * figure.dpi if rest else 0.0
-    words = fitted_on(figure, name, room - 0.15 * figure.dpi - taken, 7.5)
-    write(figure, left, top, words + rest, size=7.5, color=colour)
-
-
-def _head(figure: Figure, title: str, words: str) -> None:
-    left = 0.15 * figure.dpi
-    write(figure, left, left, title, size=12, weight="bold")
-    write(figure, left, 0.45 * figure.dpi, paragraph(figure, words, (WIDTH - 0.3) * figure.dpi, 9), color=MUTED)

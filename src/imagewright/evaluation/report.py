@@ -36,17 +36,14 @@ PICTURES = {
         "One class against the rest: how many of its images are found, and how many others are taken for it.",
     ),
     "least_sure": ("The least sure hits", "Right, but only just."),
-    "batch": (
-        "A training batch as the network sees it",
-        "The first batch, augmented and normalized.",
-    ),
+    "batch": ("A training batch as the network sees it", "The first one of the training."),
     "kernels": ("First-layer kernels", "The patterns that the first layer looks for."),
     "feature_maps": (
         "Feature maps",
         "One test image on its way through the network: what each convolution and each pooling step makes of it.",
     ),
     "counts": ("Images of each class and split", "All that is used, and what was refused or left out."),
-    "augmentation": ("Augmentation", "Training images beside variants of them."),
+    "augmentation": ("Augmentation", "Augmentation: training images beside variants of them."),
 }
 
 _WORDS = {

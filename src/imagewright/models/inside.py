@@ -20,8 +20,9 @@ __all__ = ["FeatureMaps", "feature_maps", "first_kernels", "grad_cam"]
 Floats = npt.NDArray[np.float32]
 
 _TIMES = "\N{MULTIPLICATION SIGN}"
-# Maps of fewer pixels a side do not say where.
-_SIDE = 2
+# Pixels of a side from which on a map says where: as many as the last maps of the paper's networks have, but no more
+# than a quarter of the image's side, and at least 2.
+_ENOUGH = 7
 
 
 class FeatureMaps(NamedTuple):
@@ -92,8 +93,8 @@ def feature_maps(network: nn.Module, image: Tensor) -> list[FeatureMaps]:
 def grad_cam(network: nn.Module, images: Tensor, targets: Tensor) -> Floats | None:
     """Where an image speaks for a class (Selvaraju et al. 2017, https://arxiv.org/abs/1610.02391).
 
-    The maps are the last ones after an activation and before the classifier; if these are of one pixel, as those of
-    small images may be, the last ones before that are not.
+    The maps are the last ones after an activation and before the classifier that are fine enough to say where: 7 pixels
+    a side as in the paper, or a quarter of the side of a small image.
 
     Args:
         network: takes images, uint8 (B, C, H, W), gives logits (B, K).
@@ -132,10 +133,11 @@ def grad_cam(network: nn.Module, images: Tensor, targets: Tensor) -> Floats | No
 def _last_maps(network: nn.Module, image: Tensor) -> nn.Module | None:
     """The layer whose output is the best for Grad-CAM."""
     seen: list[tuple[int, bool, nn.Module]] = []
+    enough = max(2, min(_ENOUGH, min(image.shape[2:]) // 4))
 
     def keep(_path: str, layer: nn.Module, output: Tensor) -> None:
         if output.ndim == 4 and (seen or isinstance(layer, nn.Conv2d)):
-            seen.append((min(_SIDE, *output.shape[2:]), _is_activation(layer), layer))
+            seen.append((min(enough, *output.shape[2:]), _is_activation(layer), layer))
 
     with _watched(network, keep):
         network(image)

@@ -329,11 +329,15 @@ def _times(path: Path) -> list[dict[str, str]]:
     """Stage, seconds, when; this stage is not at its end."""
     times = read_times(path)
     rows = [
-        {"stage": stage, "seconds": f"{times[stage]['seconds']:.1f}", "when": times[stage]["when"]}
+        {
+            "stage": stage,
+            "seconds": f"{times[stage]['seconds']:.1f}",
+            "when": times[stage]["when"][:16].replace("T", " "),
+        }
         for stage in STAGES
         if stage in times
     ]
-    return [*rows, {"stage": "evaluate", "seconds": f"{seconds_so_far():.1f}", "when": "now, up to this page"}]
+    return [*rows, {"stage": "evaluate", "seconds": f"{seconds_so_far():.1f}", "when": "now, to this page"}]
 
 
 def _log(

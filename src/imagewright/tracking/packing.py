@@ -2,7 +2,7 @@
 
 MLmodel                 signature, classes, input shape and preprocessing
 served.py               what MLflow runs: a copy of the module of that name
-code/imagewright/       the package that it imports
+code/imagewright/       the modules that it imports
 artifacts/best.ckpt     the checkpoint
 requirements.txt        what else must be installed, in the versions that ran here
 input_example.json      a request
@@ -33,6 +33,8 @@ __all__ = ["REQUIREMENTS", "pack_model"]
 # What served.py and the modules that it imports need.
 REQUIREMENTS = ("mlflow", "numpy", "pandas", "pillow", "simplejpeg", "torch")
 _PACKAGE = Path(imagewright.__file__).parent
+# The decoder, all networks, and what networks may import. Not the whole package: each file is a request to a server.
+_CODE = ("*.py", "models/*.py", "data/__init__.py", "data/decoding.py", "data/sources/__init__.py")
 _CHECKPOINT = "best.ckpt"
 
 
@@ -50,20 +52,29 @@ def pack_model(folder: Path, checkpoint: Path, example: Path) -> None:
     made = _hyperparameters(checkpoint)
     row = {"image": base64.b64encode(example.read_bytes()).decode("ascii")}
     with tempfile.TemporaryDirectory() as name:
-        # Wherever it comes from, its name in the folder is the same.
-        copy = Path(name) / _CHECKPOINT
-        shutil.copyfile(checkpoint, copy)
+        # Under the names that they are to have in the folder, wherever they come from.
+        renamed, code = Path(name) / _CHECKPOINT, Path(name) / _PACKAGE.name
+        shutil.copyfile(checkpoint, renamed)
+        _copy_code(code)
         mlflow.pyfunc.save_model(
             folder,
             python_model=_PACKAGE / "tracking" / "served.py",
-            artifacts={"checkpoint": str(copy)},
-            code_paths=[str(_PACKAGE)],
+            artifacts={"checkpoint": str(renamed)},
+            code_paths=[str(code)],
             signature=_signature(),
             input_example=[row],
             # Otherwise MLflow loads the model in another process to find out what it imports.
             pip_requirements=_pinned(),
             metadata={name: made[name] for name in ("classes", "input_shape", "preprocessing")},
         )
+
+
+def _copy_code(target: Path) -> None:
+    for pattern in _CODE:
+        for path in _PACKAGE.glob(pattern):
+            copy = target / path.relative_to(_PACKAGE)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, copy)
 
 
 def _signature() -> ModelSignature:
