@@ -176,6 +176,7 @@ def test_the_readme_names_every_command_stage_group_and_target_of_make() -> None
 def test_every_path_that_a_document_names_exists(document: str) -> None:
     content = (ROOT / document).read_text("utf-8")
     written = (
+        "data/.times",
         "data/scanned",
         "data/prepared",
         "data/normalized",

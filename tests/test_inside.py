@@ -190,12 +190,24 @@ def test_a_network_without_maps_has_no_steps() -> None:
     assert feature_maps(made("mlp.MLP"), images(1)) == []
 
 
+class Doubled(nn.Module):
+    """Twice its input, perhaps in place."""
+
+    def __init__(self, inplace: bool) -> None:
+        super().__init__()
+        self.inplace = inplace
+
+    def forward(self, values: Tensor) -> Tensor:
+        return values.mul_(2) if self.inplace else values * 2
+
+
 def test_layers_that_change_their_input_in_place_do_not_change_the_maps_before_them() -> None:
     torch.manual_seed(0)
-    plain = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, CLASSES))
+    head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, CLASSES)]
+    plain = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), Doubled(inplace=False), *head)
     image = images(2).float()
     kept, heat = feature_maps(plain, image[:1]), grad_cam(plain, image, targets(2))
-    plain[1] = nn.ReLU(inplace=True)
+    plain[1], plain[2] = nn.ReLU(inplace=True), Doubled(inplace=True)
     for step, other in zip(kept, feature_maps(plain, image[:1]), strict=True):
         assert step.name == other.name
         np.testing.assert_array_equal(step.maps, other.maps)

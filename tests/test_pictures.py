@@ -27,7 +27,7 @@ from imagewright.evaluation.galleries import (
 )
 from imagewright.evaluation.insides import draw_feature_maps, draw_grad_cam, draw_kernels
 from imagewright.metrics.curves import Bin, RocCurve, reliability, roc_curves
-from imagewright.paper import BLUE, BLUES, FAINT, GREY, MANY, ORANGE, ORANGES, SIGNED, TEAL, WARM, WIDTH
+from imagewright.paper import BLUE, BLUES, FAINT, GREY, MANY, ORANGE, ORANGES, SIGNED, TEAL, WARM, WIDTH, thumbnails
 
 Images = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]
@@ -335,6 +335,7 @@ def test_one_mistake_is_seen_where_it_was_made_for_any_number_of_classes(tmp_pat
     top, bottom, left, right = box(where(picture, BLUES(1.0)))
     assert right - left == bottom - top
     first, last, start, end = box(where(picture, ORANGES(0.5)))
+    assert min(last - first, end - start) >= 3
     middle = ((first + last) / 2 - top) / (bottom - top), ((start + end) / 2 - left) / (right - left)
     assert middle == pytest.approx(((row + 0.5) / size, (column + 0.5) / size), abs=0.003)
 
@@ -567,7 +568,7 @@ def test_a_gallery_shows_the_very_pixels(tmp_path: Path, channels: int) -> None:
 
 def test_the_predicted_class_stands_in_orange_below_a_mistake(tmp_path: Path) -> None:
     labels, probabilities = np.array([0, 1]), np.array([[0.1, 0.2, 0.7], [0.8, 0.1, 0.1]])
-    draw_mistakes(tmp_path / "a.png", plain(2), labels, probabilities, ["██", "█", "████"], most=2, dpi=2 * DPI)
+    draw_mistakes(tmp_path / "a.png", plain(2), labels, probabilities, ["██", "███", "████"], most=2, dpi=2 * DPI)
     picture = drawn(tmp_path / "a.png")
     words = where(picture, ORANGE)
     # A block is a stretch in all of whose rows there is colour.
@@ -637,14 +638,14 @@ def test_of_many_maps_those_that_vary_most_are_drawn_through_the_block(tmp_path:
     for channel in (2, 5, 7, 8, 11, 13, 17, 19):
         first[channel, 0, 0] = 1 + channel / 100
         second[channel, 1:3, 1:3] = 1
-    second[0] = -1
+    # What does not vary is left out, as large as it may be; what varies in a later step does not count.
+    first[0], second[0], second[1, 0, 0] = 5, -1, 30
     steps = [("block 1: convolution", (20, 4, 4), first), ("block 1: pooling", (20, 4, 4), second)]
     draw_feature_maps(tmp_path / "a.png", photos(1, 1)[0], steps, dpi=DPI)
     picture = drawn(tmp_path / "a.png")
     expected = np.full((4, 4, 3), 255, np.uint8)
     expected[1:3, 1:3] = rgb(SIGNED(1.0))
     assert len(places(picture, enlarged(expected, 9))) == 8
-    # Maps that do not vary are left out, as large as their values may be.
     assert not where(picture, SIGNED(0.0)).any()
 
 
@@ -654,11 +655,25 @@ def test_a_large_map_is_shrunk_and_a_small_one_enlarged_to_their_place(tmp_path:
         for side in (200, 3)
     ]
     draw_feature_maps(tmp_path / "a.png", photos(1, 1)[0], steps, dpi=2 * DPI)
-    # The thin lines around the maps.
-    lines = [row for row in where(drawn(tmp_path / "a.png"), FAINT) if len(runs(row)) == 8]
-    assert {tuple(runs(row)) for row in lines}
-    for row in lines:
-        assert all(0.2 * DPI < end - start < 1.2 * DPI or end - start == 1 for start, end in runs(row))
+    # Above and below each of the two rows of eight, and nowhere on top of each other.
+    rows = where(drawn(tmp_path / "a.png"), FAINT)
+    lengths = [[end - start for start, end in runs(row) if end - start > 0.4 * DPI] for row in rows]
+    assert [len(line) for line in lengths if line] == [8] * 4
+
+
+@pytest.mark.parametrize(
+    ("shape", "side", "expected"),
+    [((200, 100), 82, (66, 33)), ((5, 7), 20, (10, 14)), ((82, 40), 82, (82, 40)), ((2, 300), 50, (1, 50))],
+)
+def test_an_image_that_must_fit_is_no_larger_than_its_place(
+    shape: tuple[int, int], side: int, expected: tuple[int, int]
+) -> None:
+    images = np.zeros((1, *shape, 1), np.uint8)
+    images[:, :, -(shape[1] // 3) :] = 255
+    shown = thumbnails(images, side, fit=True)
+    assert shown.shape == (1, *expected, 3)
+    # To its end, unless it is too thin to be shrunk.
+    assert shown[0, :, -1].all() == (shape[0] > 2)
 
 
 def test_of_a_network_with_many_steps_the_first_and_the_last_are_drawn(tmp_path: Path) -> None:
