@@ -19,13 +19,16 @@ from pipeline import copy_project, run
 from turns import machine, print_table, take_turns
 
 # The same surface as imagewright/tracking/run.py, and nothing behind it.
-SILENT = '''
+SILENT = """
 import re
 import uuid
 
 
 def metric_name(name, number):
     return re.sub(r"[^\\\\w .:-]", "_", name)
+
+
+ONCE = 0
 
 
 class TrackedRun:
@@ -46,7 +49,7 @@ class TrackedRun:
 
     def __exit__(self, *error):
         return None
-'''
+"""
 
 
 def repro(parent: Path, *, tracked: bool, database: Path | None) -> float:
