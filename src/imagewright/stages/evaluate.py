@@ -6,27 +6,14 @@ import argparse
 import csv
 import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-import torch
 
-from imagewright.data.loader import Arrays
-from imagewright.data.store import Row, read_classes, read_rows, read_split
-from imagewright.errors import DataError
-from imagewright.evaluation import tables
-from imagewright.evaluation.album import Training, draw_inside, draw_test, draw_training
-from imagewright.evaluation.prediction import predict
+from imagewright.data.store import read_classes, read_rows, read_split
 from imagewright.evaluation.report import write_report
-from imagewright.metrics.curves import Bin, RocCurve, reliability, roc_curves
-from imagewright.metrics.intervals import intervals
-from imagewright.metrics.labels import suspected_labels
-from imagewright.metrics.scores import score
-from imagewright.models.saved import SavedModel, load_model
 from imagewright.stages.command import exit_with
 from imagewright.stages.datasets import describe_data
 from imagewright.stages.project import find_project
@@ -37,32 +24,6 @@ from imagewright.tracking.run import ONCE, TrackedRun, metric_name
 
 # The stages that come before this one.
 STAGES = ("compose", "scan", "prepare", "normalize", "augment", "train")
-# Uncertainty must not differ between two evaluations of the same predictions.
-_SEED = 0
-
-
-@dataclass(frozen=True)
-class Predicted:
-    """The network's answers on a split.
-
-    Attributes:
-        images: uint8 (N, H, W, C).
-        labels: int64 (N,).
-        rows: what the images are.
-        logits: (N, K).
-        probabilities: float64 (N, K).
-    """
-
-    images: npt.NDArray[np.uint8]
-    labels: npt.NDArray[np.int64]
-    rows: list[Row]
-    logits: torch.Tensor
-    probabilities: npt.NDArray[np.float64]
-
-    @property
-    def guesses(self) -> npt.NDArray[np.int64]:
-        best: npt.NDArray[np.int64] = self.probabilities.argmax(1)
-        return best
 
 
 def main() -> None:
@@ -96,6 +57,7 @@ def main() -> None:
             run.log_artifact(path)
         for name in ("scores.json", "predictions.csv", "suspected_labels.csv"):
             run.log_artifact(arguments.out / name, "evaluation")
+    _write_record(arguments, run, trained, as_yaml(config))
     print(f"tested {scores['images']} images: accuracy {scores['accuracy']:.2%}, F1 (macro) {scores['f1_macro']:.4f}")
 
 
@@ -107,34 +69,43 @@ def _evaluate(
     datasets: Sequence[DatasetUse],
 ) -> dict[str, Any]:
     """Score the test images, and write tables, pictures and the page."""
-    section, out = config["evaluate"], paths.out
-    model = load_model(paths.models / "best.ckpt")
-    rows = read_rows(paths.prepared)
-    test = read_split(paths.prepared / "test")
-    _check_fits(model, read_classes(paths.prepared), test)
-    tested = _predicted(model, test, rows["test"], section["batch_size"])
-    validated = _predicted(
-        model, read_split(paths.prepared / "validation"), rows.get("validation", []), section["batch_size"]
+    # torch takes seconds to import, in which the process that sends to MLflow begins.
+    from imagewright.evaluation.assessment import Images, Training, assess
+    from imagewright.models.saved import load_model
+
+    out, rows = paths.out, read_rows(paths.prepared)
+    test, validation = (
+        Images(read_split(paths.prepared / split), [row.path for row in rows.get(split, [])])
+        for split in ("test", "validation")
     )
-    scores = _scores(tested, model.classes, section)
-    suspects = _suspects({"test": tested, "validation": validated}, model.classes)
+    with np.load(paths.models / "batch.npz", allow_pickle=False) as batch:
+        training = Training(
+            history=_read_history(paths.models / "history.csv"),
+            monitor=trained["monitor"],
+            best_epoch=trained["best_epoch"],
+            stopped_early=trained["stopped_early"],
+            images=batch["images"],
+            labels=batch["labels"],
+        )
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
-    _write_json(out / "scores.json", scores)
-    tables.write_predictions(
-        out / "predictions.csv", [row.path for row in tested.rows], tested.labels, tested.probabilities, model.classes
+    pictures: dict[str, Path] = {}
+
+    def keep(name: str, path: Path) -> None:
+        pictures[name] = path
+        run.log_image(path, name, ONCE)
+
+    scores, suspects = assess(
+        out,
+        load_model(paths.models / "best.ckpt"),
+        read_classes(paths.prepared),
+        test,
+        validation,
+        training,
+        config["evaluate"],
+        keep,
     )
-    tables.write_suspects(out / "suspected_labels.csv", suspects)
-    tables.write_class_scores(out / "class_scores.csv", scores["by_class"])
-    bins = reliability(tested.probabilities, tested.labels, section["calibration_bins"])
-    curves = roc_curves(tested.probabilities, tested.labels)
-    tables.write_reliability(out / "reliability.csv", bins)
-    tables.write_roc(out / "roc.csv", curves, model.classes)
-    pictures = {}
-    # They are sent while the next are drawn.
-    for key in _draw(out, model, tested, scores, bins, curves, section, paths.models, trained):
-        pictures[key] = out / f"{key}.png"
-        run.log_image(pictures[key], key, ONCE)
+    _write_json(out / "scores.json", scores)
     _write_json(paths.metrics, {"images": scores["images"], **_totals(scores)})
     write_report(
         paths.page,
@@ -154,69 +125,23 @@ def _evaluate(
         times=_times(find_project().paths["times"]),
         configuration=as_yaml(config),
     )
-    files = {str(path.relative_to(out)): digest_of(path) for path in sorted(out.iterdir())}
-    files |= {f"../{path.name}": digest_of(path) for path in (paths.metrics, paths.page)}
-    tags = {"mlflow.source.name": trained["command"], "mlflow.source.git.commit": trained["commit"]}
-    known = record(
-        key=trained["key"],
-        run_id=trained["run_id"],
-        run_name=trained["run_name"],
-        tags=tags,
-        configuration=as_yaml(config),
-        files=files,
-    )
-    _write_json(out / "run.json", {**known, "dirty": trained["dirty"], "data": trained["data"]})
     return scores
 
 
-def _check_fits(model: SavedModel, classes: list[str], test: Arrays) -> None:
-    height, width, channels = test[0].shape[1:]
-    if not len(test[1]):
-        raise DataError("test: has no images to score; make data.split.test larger")
-    if model.classes != classes or model.input_shape != (channels, height, width):
-        raise DataError(
-            f"the model knows {len(model.classes)} classes and images of (C, H, W) {model.input_shape}, the test "
-            f"split has {len(classes)} classes and {(channels, height, width)}; run `dvc repro`"
-        )
-
-
-def _predicted(model: SavedModel, split: Arrays, rows: list[Row], batch_size: int) -> Predicted:
-    logits, labels = predict(model.network, split, batch_size)
-    return Predicted(split[0], labels.numpy(), rows, logits, logits.double().softmax(1).numpy())
-
-
-def _scores(tested: Predicted, classes: list[str], section: Mapping[str, Any]) -> dict[str, Any]:
-    """All scores, each beside its interval."""
-    settings = {"top_k": section["top_k"], "bins": section["calibration_bins"]}
-    scores = score(tested.logits, torch.from_numpy(tested.labels), classes, **settings)
-    uncertainty = {name: section[name] for name in ("confidence", "resamples")}
-    found = intervals(tested.probabilities, tested.labels, seed=_SEED, **uncertainty, **settings)
-    for number, row in enumerate(scores["by_class"].values()):
-        row |= {f"{name}_interval": list(pairs[number]) for name, pairs in found["by_class"].items()}
-    return {
-        **scores,
-        "intervals": {name: list(pair) for name, pair in found["scores"].items() if pair},
-        **uncertainty,
-    }
-
-
-def _suspects(splits: Mapping[str, Predicted], classes: list[str]) -> list[dict[str, Any]]:
-    """Images whose label is probably wrong, the most suspicious first."""
-    found = [
-        {
-            "path": split.rows[suspect.row].path,
-            "split": name,
-            "label": classes[suspect.label],
-            "suspected": classes[suspect.suspected],
-            "label_probability": suspect.label_probability,
-            "suspected_probability": suspect.suspected_probability,
-            "margin": suspect.margin,
-        }
-        for name, split in splits.items()
-        if len(split.labels)
-        for suspect in suspected_labels(split.probabilities, split.labels)
-    ]
-    return sorted(found, key=lambda row: -float(row["margin"]))
+def _write_record(paths: argparse.Namespace, run: TrackedRun, trained: Mapping[str, Any], configuration: str) -> None:
+    """Say beside the reports which run they belong to, and what it was made from."""
+    files = {str(path.relative_to(paths.out)): digest_of(path) for path in sorted(paths.out.iterdir())}
+    files |= {f"../{path.name}": digest_of(path) for path in (paths.metrics, paths.page)}
+    known = record(
+        key=run.key,
+        run_id=run.run_id,
+        run_name=trained["run_name"],
+        tags={},
+        configuration=configuration,
+        files=files,
+    )
+    same = {name: trained[name] for name in ("command", "commit", "dirty", "data")}
+    _write_json(paths.out / "run.json", {**known, **same})
 
 
 def _totals(scores: Mapping[str, Any]) -> dict[str, float]:
@@ -236,39 +161,6 @@ def _read_history(path: Path) -> dict[int, dict[str, float]]:
         int(row["epoch"]): {name: float(value) for name, value in row.items() if name != "epoch" and value != ""}
         for row in rows
     }
-
-
-# --- pictures ---------------------------------------------------------------------------------------------------------
-
-
-def _draw(
-    out: Path,
-    model: SavedModel,
-    tested: Predicted,
-    scores: Mapping[str, Any],
-    bins: Sequence[Bin],
-    curves: Sequence[RocCurve | None],
-    section: Mapping[str, Any],
-    models: Path,
-    trained: Mapping[str, Any],
-) -> Iterator[str]:
-    """Draw what there is to draw; yields the names of the pictures."""
-    with np.load(models / "batch.npz", allow_pickle=False) as batch:
-        training = Training(
-            history=_read_history(models / "history.csv"),
-            monitor=trained["monitor"],
-            best_epoch=trained["best_epoch"],
-            stopped_early=trained["stopped_early"],
-            images=batch["images"],
-            labels=batch["labels"],
-        )
-    known = tested.images, tested.labels, tested.probabilities
-    settings = {"most": section["gallery"], "dpi": section["dpi"]}
-    yield from draw_training(out, training, model, **settings)
-    yield from draw_test(
-        out, scores, bins, curves, *known, [row.path for row in tested.rows], model.classes, **settings
-    )
-    yield from draw_inside(out, model, *known, dpi=section["dpi"])
 
 
 # --- the page ---------------------------------------------------------------------------------------------------------

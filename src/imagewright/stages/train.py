@@ -11,13 +11,12 @@ import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
 from imagewright.config.choices import flat
-from imagewright.data.loader import ImageBatches, make_loader
 from imagewright.data.store import read_classes, read_split
 from imagewright.errors import ConfigError, DataError
 from imagewright.stages.command import exit_with
@@ -26,7 +25,9 @@ from imagewright.stages.project import Project, find_project
 from imagewright.stages.sections import FILE, as_yaml, read_sections
 from imagewright.tracking.provenance import code_tags, command_tags, digest_of, record
 from imagewright.tracking.run import ONCE, TrackedRun
-from imagewright.training.fitting import TrainingData, fit
+
+if TYPE_CHECKING:
+    from imagewright.training.fitting import TrainingData
 
 __all__ = ["Inputs", "Trained", "describe_command", "train"]
 
@@ -99,7 +100,6 @@ def train(
         ConfigError: the configuration asks for other data than what lies on disk.
     """
     _check_inputs(config, inputs)
-    data = _load(inputs, config["seed"])
     datasets = describe_data(inputs.prepared)
     tags = {
         **code_tags(project.root, project.written),
@@ -124,6 +124,10 @@ def train(
         run.log_params(flat({section: node for section, node in config.items() if section != "evaluate"}))
         run.log_text(configuration, FILE)
         run.log_inputs([dataset for dataset in datasets if dataset.context != "test"])
+        # torch and Lightning take seconds to import, in which the process that sends to MLflow begins.
+        from imagewright.training.fitting import fit
+
+        data = _load(inputs)
         _write_batch(out, data, config)
         fitted = fit(out, data, config, run.log_metrics)
         _write_history(out / "history.csv", fitted.history)
@@ -198,7 +202,9 @@ def _check_inputs(config: Mapping[str, Any], inputs: Inputs) -> None:
                 )
 
 
-def _load(inputs: Inputs, seed: int) -> TrainingData:
+def _load(inputs: Inputs) -> TrainingData:
+    from imagewright.training.fitting import TrainingData
+
     statistics = json.loads((inputs.normalized / "statistics.json").read_text("utf-8"))
     section = read_sections(inputs.augmented / FILE, "augment")["augment"]
     augment = None
@@ -225,6 +231,8 @@ def _preprocessing(section: Mapping[str, Any]) -> dict[str, Any]:
 
 def _write_batch(out: Path, data: TrainingData, config: Mapping[str, Any]) -> None:
     """The first batch as it is drawn and augmented, and an image as an example of what the model takes."""
+    from imagewright.data.loader import ImageBatches, make_loader
+
     loader = make_loader(
         ImageBatches(data.train, data.augment, config["seed"]),
         config["trainer"]["batch_size"],

@@ -9,6 +9,7 @@ JSON.
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import select
@@ -86,6 +87,9 @@ def _connect(root: Path, journal: Journal) -> Any:
     delivery.send()
     deliver_the_dead(client, root, without_password(tracking_uri(root)))
     end_dead_runs(client)
+    if any(entry["op"] == "start" for entry, _ in journal.entries()):
+        # A training ends with a model. What packs it takes a second to import, best while the network trains.
+        importlib.import_module("imagewright.tracking.packing")
     return delivery
 
 
