@@ -28,7 +28,7 @@ repro: $(INSTALLED) ## Run the pipeline (what a change touches), then show the t
 	$(BIN)/imagewright summary
 
 test: $(INSTALLED) ## Run the whole test suite
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 check: $(INSTALLED) ## Check format, lint, types and import layers
 	$(BIN)/ruff format --check .
