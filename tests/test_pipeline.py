@@ -265,6 +265,9 @@ def test_a_changed_resolution_of_the_pictures_reruns_evaluate_into_the_same_run(
     (run,) = runs_of(ready)
     assert run.info.status == "FINISHED"
     assert (ready.root / "reports" / "evaluation" / "curves.png").read_bytes() != before
+    pictures = [file.path for file in store_of(ready).list_artifacts(run.info.run_id, "images")]
+    keys = [path.split("+")[0] for path in pictures if path.endswith(".png")]
+    assert sorted(keys) == sorted(set(keys))  # those of the first evaluation gave way
 
 
 def test_another_normalization_reruns_normalize_and_what_follows(ready: Project) -> None:
@@ -381,11 +384,40 @@ def test_a_killed_training_is_closed_and_the_next_one_succeeds(ready: Project) -
     assert sorted(run.info.status for run in runs_of(ready)) == ["FINISHED", "KILLED"]
 
 
-def test_an_interrupted_training_is_marked_so_by_itself(ready: Project) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_training_that_is_told_to_end_is_no_result(ready: Project, number: signal.Signals) -> None:
     with long_training(ready) as training:
-        training.send_signal(signal.SIGINT)
+        training.send_signal(number)  # `dvc repro` then fails, as `long_training` sees
     (run,) = runs_of(ready)
     assert run.info.status == "KILLED"
+    assert not (ready.root / "models" / "run.json").exists()
+    assert "models" in ready.run("dvc", "status", "train")
+
+
+@pytest.mark.parametrize(
+    ("number", "status", "words"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
+)
+def test_a_training_by_hand_ends_as_a_shell_expects_it(
+    ready: Project, number: signal.Signals, status: int, words: str
+) -> None:
+    command = ["imagewright", "train", "trainer.max_epochs=100000", "callbacks=no_early_stopping"]
+    with subprocess.Popen(
+        command,
+        cwd=ready.root,
+        env=ready.environment(),
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+        preexec_fn=hear_interrupts,
+    ) as training:
+        assert training.stderr is not None
+        for line in training.stderr:
+            if line.startswith("epoch"):
+                break
+        training.send_signal(number)
+        _, said = training.communicate(timeout=60)
+    assert training.returncode == status
+    assert said.splitlines()[-1] == words
 
 
 def test_a_training_that_diverges_says_so_and_its_run_failed(ready: Project) -> None:

@@ -1,4 +1,4 @@
-"""``imagewright compare``: whether one run is better than another, and where they differ."""
+"""Says whether one run is better than another, and where they differ."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``imagewright export``: a model as ONNX, in a folder that has all that its use needs, without imagewright."""
+"""Writes a model as ONNX, in a folder that has all that its use needs, without imagewright."""
 
 from __future__ import annotations
 
@@ -79,8 +79,9 @@ def run(arguments: Sequence[str]) -> None:
             "provenance": provenance,
             "compared": vars(parity),
         }
-        _write(partial / _DESCRIPTION, json.dumps(description, indent=2, ensure_ascii=False) + "\n")
         _write(partial / _README, _readme(form, model.classes, provenance))
+        description["files"] = {name: digest_of(partial / name) for name in (ONNX, _README)}
+        _write(partial / _DESCRIPTION, json.dumps(description, indent=2, ensure_ascii=False) + "\n")
         _replace(partial, out)
     except OSError as error:
         raise ConfigError(f"--out: {shown(str(out))} cannot be written ({error}); give another folder") from error

@@ -42,7 +42,8 @@ def run_job(composed: DictConfig) -> float:
         trained = _train(composed, out, name=words or None, sweep=None)
         print(
             f"best is epoch {trained['best_epoch']} of {trained['epochs']} with {trained['monitor']} "
-            f"{trained['value']:.4f} and validation accuracy {trained['accuracy']:.2%}; model in {out}"
+            f"{trained['value']:.4f} and validation accuracy {trained['accuracy']:.2%}; model in {out}; MLflow run "
+            f"{trained['run_name']!r} ({trained['run_id'] or 'to be sent, key ' + trained['key']})"
         )
         return float(trained["value"])
     result: dict[str, Any] = {"job": run.job.num, "overrides": words}

@@ -31,9 +31,16 @@ def find_model(text: str | None) -> Path:
     """
     if text is None:
         try:
-            return find_project().paths["models"] / CHECKPOINT
+            checkpoint = find_project().paths["models"] / CHECKPOINT
         except ConfigError as error:
             raise ConfigError(f"--model: is needed where there is no project ({error})") from error
+        # It is written at the end of a training, the checkpoint after each better epoch.
+        if checkpoint.is_file() and not checkpoint.with_name("run.json").is_file():
+            raise DataError(
+                f"{shown(str(checkpoint))}: its training did not come to its end; run `dvc repro`, or name the file by "
+                f"--model to use it all the same"
+            )
+        return checkpoint
     path = Path(text)
     if is_there(text):
         return _inside(path) if path.is_dir() else path

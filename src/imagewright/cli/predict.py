@@ -1,4 +1,4 @@
-"""``imagewright predict``: classes of any images, by any model."""
+"""Predicts the classes of any images, by any model."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def _predicted(
                 bad.append((path, result))
                 _report(path, result)
             else:
-                yield shown(path), result
+                yield path, result
 
 
 def _report(path: str, why: Refused) -> None:
@@ -159,7 +159,7 @@ def _csv(rows: _Rows, classes: Sequence[str], _: int | None) -> Iterator[str]:
     yield _csv_line(("path", "class", "confidence", *(f"p({shown(name)})" for name in classes)))
     for path, shares in rows:
         best = int(shares.argmax())
-        yield _csv_line((path, shown(classes[best]), *(f"{share:.9g}" for share in (shares[best], *shares))))
+        yield _csv_line((shown(path), shown(classes[best]), *(f"{share:.9g}" for share in (shares[best], *shares))))
 
 
 def _csv_line(cells: Sequence[str]) -> str:
@@ -175,7 +175,8 @@ def _json(rows: _Rows, classes: Sequence[str], top: int | None) -> Iterator[str]
         values = {shown(classes[index]): float(f"{shares[index]:.9g}") for index in _best(shares, top)}
         best = next(iter(values))
         row = {"path": path, "class": best, "confidence": values[best], "probabilities": values}
-        yield separator + json.dumps(row, ensure_ascii=False)
+        # The path as it is, so that the file can be opened by it. What no terminal should get is escaped.
+        yield separator + json.dumps(row, ensure_ascii=shown(path) != path)
         separator = ",\n"
     yield "\n]\n"
 
@@ -185,7 +186,7 @@ def _table(rows: _Rows, classes: Sequence[str], top: int | None) -> Iterator[str
     for path, shares in rows:
         first, *others = (f"{_cut(classes[index])} {shares[index]:.2%}" for index in _best(shares, top or _TOP))
         name, _, share = first.rpartition(" ")
-        lines.append((path, name, share, ", ".join(others)))
+        lines.append((shown(path), name, share, ", ".join(others)))
     if lines:
         headers = ("image", "class", "confidence", "then")
         aligned = ("left", "left", "right", "left")

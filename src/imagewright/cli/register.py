@@ -1,10 +1,11 @@
-"""``imagewright register``: a model becomes a version in MLflow's registry, the champion if it is better."""
+"""Makes a model a version in MLflow's registry, the champion if it is better."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import re
+import shlex
 import sys
 from collections.abc import Sequence
 
@@ -14,6 +15,7 @@ from imagewright.errors import DataError, ImagewrightError
 from imagewright.names import shown
 from imagewright.stages.project import Project, find_project
 from imagewright.tracking.lookup import Store, StoredRun, experiment_name, find_run, recorded_run
+from imagewright.tracking.place import tracking_uri, without_password
 from imagewright.tracking.registry import (
     CHALLENGER,
     CHAMPION,
@@ -61,6 +63,8 @@ def run(arguments: Sequence[str]) -> None:
         alias, reason = _decide(client, stored, champion_of(client, name), given.metric)
         award(client, version, alias, reason)
     print(f"{stored} is {version}{'' if is_new else ', registered before'}: {alias}\n{reason}")
+    serve = f"mlflow models serve -m {shlex.quote(f'models:/{name}@{alias}')} --env-manager local --port 5001"
+    print(f"To serve it: MLFLOW_TRACKING_URI={shlex.quote(without_password(tracking_uri(project.root)))} {serve}")
     if stored.tags.get("git.dirty") == "true":
         print("note: its code was not that of a commit; it cannot be made again from git alone", file=sys.stderr)
 

@@ -1,4 +1,4 @@
-"""``imagewright summary``: the test scores, and where the results are."""
+"""Prints the test scores, and where the results are."""
 
 from __future__ import annotations
 

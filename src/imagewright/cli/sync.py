@@ -1,4 +1,4 @@
-"""``imagewright sync``: sends to MLflow what could not be sent before."""
+"""Sends to MLflow what could not be sent before."""
 
 from __future__ import annotations
 

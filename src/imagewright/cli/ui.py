@@ -1,4 +1,4 @@
-"""``imagewright ui``: the MLflow UI on this machine."""
+"""Opens the MLflow UI on this machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``imagewright whence``: which run, code, configuration and data made a file."""
+"""Says which run, code, configuration and data made a file."""
 
 from __future__ import annotations
 
@@ -93,10 +93,12 @@ def run(arguments: Sequence[str]) -> int:
     digest = digest_of(path)
     records = list(_records(path, project))
     found = [record for record in records if digest in record.files.values()]
-    own = _own_record(path)
-    if own is not None:
-        found.insert(0, own)
     other = [record for record in records if record.files.get(path, digest) != digest]
+    own = None if other else _own_record(path)
+    if own is not None:
+        if not found and path.suffix.lower() == ".onnx":
+            print("note: only the file itself says this; no record has its digest, so it may have been changed since")
+        found.insert(0, own)
     makers = _makers(found, digest, project, must_ask=not found and not other)
     for record in other:
         print(
@@ -169,8 +171,8 @@ def _read(path: Path) -> _Record | None:
         content = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError):
         return None
-    if path.name == _EXPORT and isinstance(content, dict):
-        content = content.get("provenance")
+    if path.name == _EXPORT and isinstance(content, dict) and isinstance(content.get("provenance"), dict):
+        content = {"files": content.get("files"), **content["provenance"]}
     return _Record(path, content) if _is_record(content) else None
 
 

@@ -75,7 +75,7 @@ def draw_curves(
     """
     epochs = list(history)
     words = f"Best epoch {best_epoch} of {epochs[-1]} by {monitor}, in orange"
-    words, more = _sentence(f"{words}; stopped early." if stopped_early else f"{words}.", dpi)
+    words, more = _sentence(f"{words}; stopped early at the broken line." if stopped_early else f"{words}.", dpi)
     height = 5.4 + more
     figure = paper(WIDTH, height, dpi)
     panels = [axes_on(figure, left=0.75, top=top + more, right=0.3, bottom=5.4 - top - 1.85) for top in (0.95, 3.1)]
@@ -91,7 +91,7 @@ def draw_curves(
         if name == "accuracy":
             axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
         best = f"{kept:.2%}" if name == "accuracy" else f"{kept:.4f}"
-        axes.set_title(f"{name} {best}", loc="right", fontsize=9, color=ORANGE, pad=4)
+        axes.set_title(f"best epoch: {name} {best}", loc="right", fontsize=9, color=ORANGE, pad=4)
         axes.set_ylabel(name, fontsize=9)
         axes.xaxis.set_major_locator(whole_ticks())
         if len(epochs) == 1:
@@ -141,7 +141,7 @@ def draw_class_scores(
     axes.set_xlabel("score" if left == 0 else f"score (the axis begins at {left:.2f})", fontsize=9)
     words = f"{len(rows)} of {len(ordered):,} classes" if len(rows) < len(ordered) else "In brackets test images"
     if any(row.get("f1_interval") for _, row in rows):
-        words += "; lines: intervals" + (", orange if below the mean" if macro is not None else "")
+        words += "; lines: intervals" + (", orange if wholly below the mean" if macro is not None else "")
     headline(figure, axes, "F1 by class, the lowest first", below=f"{words}.")
     axes.legend(
         loc="upper left",
@@ -197,7 +197,7 @@ def draw_reliability(path: Path, bins: Sequence[Bin], calibration_error: float, 
     for axes in (above, below):
         axes.set_xlim(0, 1)
         for axis in (axes.xaxis, axes.yaxis):
-            axis.set_major_formatter(PercentFormatter(1, decimals=0))
+            axis.set_major_formatter(PercentFormatter(1, decimals=None))
         _grid(axes, "both")
     headline(figure, above, f"Reliability: calibration error {calibration_error:.2%}", legend=2, below=words)
     save(figure, path)
@@ -269,7 +269,7 @@ def draw_roc(
     _draw_roc_on(axes, [curve for _, curve, _ in named], rest, corner)
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(MaxNLocator(5))
-        axis.set_major_formatter(PercentFormatter(1, decimals=1 if corner < 0.05 else 0))
+        axis.set_major_formatter(PercentFormatter(1, decimals=None))
     axes.set_xlabel("images of other classes that are taken for it", fontsize=9)
     axes.set_ylabel("images of the class that are found", fontsize=9)
     _grid(axes, "both")

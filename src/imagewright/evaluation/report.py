@@ -25,11 +25,11 @@ PICTURES = {
     "mistakes": ("The most confident mistakes", "Where the network is wrong and sure of it. Wrong labels hide here."),
     "grad_cam": (
         "What the network looked at",
-        "Grad-CAM: the warmer the colour, the more that place spoke for the class that was predicted.",
+        "Grad-CAM: the redder a place, the more it spoke for the class that was predicted. Hits, then mistakes.",
     ),
     "reliability": (
         "Reliability",
-        "Of the images that the network is 80 % sure of, 80 % should be right: then all points lie on the diagonal.",
+        "Of the images that the network is 80 % sure of, 80 % should be right: then all bars end at the diagonal.",
     ),
     "roc": (
         "ROC curves",

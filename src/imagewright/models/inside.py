@@ -72,9 +72,17 @@ def feature_maps(network: nn.Module, image: Tensor) -> list[FeatureMaps]:
         one for each step, in the order of the network; none for one without maps.
     """
     found: list[tuple[str, bool, FeatureMaps]] = []
+    normalized = False
 
     def keep(path: str, layer: nn.Module, output: Tensor) -> None:
+        nonlocal normalized
         words = _words(layer)
+        if isinstance(layer, nn.BatchNorm2d):
+            normalized = True
+        elif words:
+            # It has no maps of its own, but without it the step from pooling to activation could not be understood.
+            words = f"batch norm, {words}" if normalized and _is_activation(layer) else words
+            normalized = False
         if output.ndim != 4 or not words:
             return
         block, place = _place(path)
@@ -94,7 +102,9 @@ def grad_cam(network: nn.Module, images: Tensor, targets: Tensor) -> Floats | No
     """Where an image speaks for a class (Selvaraju et al. 2017, https://arxiv.org/abs/1610.02391).
 
     The maps are the last ones after an activation and before the classifier that are fine enough to say where: 4 pixels
-    a side, or a quarter of the side of a small image.
+    a side, or a quarter of the side of a small image. Where no place is left by the mean of the gradient, as it often
+    happens on maps of a few pixels, each place is weighted by its own gradient (HiResCAM, Draelos and Carin 2020,
+    https://arxiv.org/abs/2011.08891).
 
     Args:
         network: takes images, uint8 (B, C, H, W), gives logits (B, K).
@@ -121,8 +131,11 @@ def grad_cam(network: nn.Module, images: Tensor, targets: Tensor) -> Floats | No
         with layer.register_forward_hook(cut):
             logits = network(images)
         (gradients,) = torch.autograd.grad(logits.gather(1, targets[:, None]).sum(), maps[-1])
-    weights = gradients.mean((2, 3), keepdim=True)
-    heat = (weights * maps[-1].detach()).sum(1, keepdim=True).relu()
+    values = maps[-1].detach()
+    heat = (gradients.mean((2, 3), keepdim=True) * values).sum(1, keepdim=True).relu()
+    # Of small maps, the mean of the gradient often leaves no place; the gradient of each place still tells.
+    empty = heat.amax((1, 2, 3), keepdim=True) == 0
+    heat = torch.where(empty, (gradients * values).sum(1, keepdim=True).relu(), heat)
     heat = nn.functional.interpolate(heat, images.shape[2:], mode="bilinear")[:, 0].float()
     heat /= heat.amax((1, 2), keepdim=True).clamp(min=torch.finfo(torch.float32).tiny)
     scaled: Floats = heat.cpu().numpy()

@@ -138,8 +138,9 @@ def load_model(checkpoint: Path) -> SavedModel:
     except FileNotFoundError as error:
         raise DataError(f"{checkpoint}: not found; run `dvc repro` first") from error
     except _BROKEN as error:
-        reason = (str(error) or type(error).__name__).strip().splitlines()[0]
+        # torch's own words advise to load files that may run code.
         raise DataError(
-            f"{checkpoint}: is no checkpoint that imagewright can load as plain data ({reason}); run `dvc repro` again"
+            f"{checkpoint}: is no checkpoint that imagewright can load as plain data ({type(error).__name__}); name "
+            f"another file, or run `dvc repro` again"
         ) from error
     return SavedModel(network.eval(), classes, (channels, height, width), preprocessing)

@@ -11,7 +11,8 @@ from imagewright.errors import ImagewrightError
 
 __all__ = ["exit_with"]
 
-INTERRUPTED, BROKEN_PIPE = 130, 141  # 128 + SIGINT and SIGPIPE, as a shell reports them
+# 128 + SIGINT, SIGPIPE and SIGTERM, as a shell reports them.
+INTERRUPTED, BROKEN_PIPE, TERMINATED = 130, 141, 143
 
 
 def exit_with(main: Callable[[], int | None], *, stage: str | None = None) -> NoReturn:
@@ -39,3 +40,9 @@ def exit_with(main: Callable[[], int | None], *, stage: str | None = None) -> No
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(INTERRUPTED)
+    except SystemExit as ended:
+        # Lightning raises one of its own for SIGTERM, without a status: DVC would take what is there for a result.
+        if type(ended) is SystemExit:
+            raise
+        print("terminated", file=sys.stderr)
+        sys.exit(TERMINATED)

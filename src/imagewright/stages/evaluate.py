@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from imagewright.data.store import read_classes, read_rows, read_split
+from imagewright.errors import DataError
 from imagewright.evaluation.report import write_report
 from imagewright.stages.command import exit_with
 from imagewright.stages.datasets import describe_data
@@ -38,7 +39,7 @@ def main() -> None:
     parser.add_argument("--page", type=Path, required=True, help="report that is written")
     arguments = parser.parse_args()
     config = read_sections(arguments.config)
-    trained = json.loads((arguments.models / "run.json").read_text("utf-8"))
+    trained = _read_trained(arguments.models / "run.json")
     datasets = describe_data(arguments.prepared)
     (test_data,) = [dataset for dataset in datasets if dataset.context == "test"]
     run = TrackedRun.resume(
@@ -55,10 +56,21 @@ def main() -> None:
         _log(run, scores, config, trained)
         for path in (arguments.metrics, arguments.page):
             run.log_artifact(path)
-        for name in ("scores.json", "predictions.csv", "suspected_labels.csv"):
-            run.log_artifact(arguments.out / name, "evaluation")
+        for path in sorted([*arguments.out.glob("*.csv"), arguments.out / "scores.json"]):
+            run.log_artifact(path, "evaluation")
+        run.log_image(arguments.preview, "augmentation", ONCE)
     _write_record(arguments, run, trained, as_yaml(config))
     print(f"tested {scores['images']} images: accuracy {scores['accuracy']:.2%}, F1 (macro) {scores['f1_macro']:.4f}")
+
+
+def _read_trained(path: Path) -> dict[str, Any]:
+    try:
+        trained: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError as error:
+        raise DataError(
+            f"{path}: is missing, the training did not come to its end; run `dvc repro --force train`, then `dvc repro`"
+        ) from error
+    return trained
 
 
 def _evaluate(
@@ -175,7 +187,11 @@ def _foreign(paths: argparse.Namespace) -> dict[str, Path]:
 def _warnings(trained: Mapping[str, Any]) -> list[str]:
     if not trained["dirty"]:
         return []
-    return ["Files differed from the commit when the model was trained: the commit alone does not make it again."]
+    sentence = (
+        "Files differed from the commit when the model was trained: the commit alone does not make it again. How they "
+        "differed is the artifact changes.patch of the MLflow run."
+    )
+    return [sentence]
 
 
 def _describe_data(inspected: Path, datasets: Sequence[DatasetUse]) -> dict[str, Any]:
@@ -213,8 +229,12 @@ def _made(trained: Mapping[str, Any]) -> dict[str, str]:
 
 def _again(trained: Mapping[str, Any]) -> str:
     """The command that makes the model again."""
-    checkout = f"git checkout {trained['commit']}\n" if trained["commit"] else ""
-    return f"{checkout}{trained['command']}"
+    steps = [f"git checkout {trained['commit']}"] if trained["commit"] else []
+    if trained["dirty"]:
+        steps.append(
+            "git apply changes.patch  # an artifact of the MLflow run; files that git does not know are not in it"
+        )
+    return "\n".join([*steps, trained["command"]])
 
 
 def _times(path: Path) -> list[dict[str, str]]:
@@ -239,7 +259,9 @@ def _log(
     trained: Mapping[str, Any],
 ) -> None:
     epoch = trained["best_epoch"]
-    metrics = {f"test/{name}": value for name, value in _totals(scores).items()}
+    times = read_times(find_project().paths["times"])
+    metrics = {f"time/{stage}_seconds": times[stage]["seconds"] for stage in STAGES if stage in times}
+    metrics |= {f"test/{name}": value for name, value in _totals(scores).items()}
     for name, (low, high) in scores["intervals"].items():
         metrics |= {f"test/{name}_low": low, f"test/{name}_high": high}
     for number, (name, row) in enumerate(scores["by_class"].items()):

@@ -23,7 +23,7 @@ from imagewright.stages.command import exit_with
 from imagewright.stages.datasets import describe_data
 from imagewright.stages.project import Project, find_project
 from imagewright.stages.sections import FILE, as_yaml, read_sections
-from imagewright.tracking.provenance import code_tags, command_tags, digest_of, record
+from imagewright.tracking.provenance import code_changes, code_tags, command_tags, digest_of, record
 from imagewright.tracking.run import ONCE, TrackedRun
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Inputs", "Trained", "describe_command", "train"]
 
+PATCH = "changes.patch"
 # What is written beside run.json, which says whose it is.
 _FILES = ("batch.npz", "best.ckpt", "example.png", "history.csv", "last.ckpt")
 _BATCH = 64  # images of the first batch that are kept
@@ -123,6 +124,8 @@ def train(
         # The section evaluate is the business of a later stage, which may change it and run again.
         run.log_params(flat({section: node for section, node in config.items() if section != "evaluate"}))
         run.log_text(configuration, FILE)
+        if changes := code_changes(project.root, project.written):
+            run.log_text(f"{changes}\n", PATCH)
         run.log_inputs([dataset for dataset in datasets if dataset.context != "test"])
         # torch and Lightning take seconds to import, in which the process that sends to MLflow begins.
         from imagewright.training.fitting import fit

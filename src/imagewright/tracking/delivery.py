@@ -34,6 +34,7 @@ from mlflow.entities import (
     ViewType,
 )
 from mlflow.exceptions import MlflowException, RestException
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.utils.validation import MAX_DATASET_PROFILE_SIZE, MAX_METRICS_PER_BATCH, MAX_PARAMS_TAGS_PER_BATCH
 from PIL import Image
 
@@ -69,6 +70,8 @@ class Delivery:
         self.run_id: str | None = state.get("run_id")
         self._started: dict[str, Any] = state.get("started", {})
         self._tried: int | None = state.get("tried")
+        # Whether an earlier part of the run may have said the same.
+        self._resumed = bool(state.get("resumed"))
 
     def send(self) -> bool:
         """Send what was not sent so far.
@@ -99,6 +102,7 @@ class Delivery:
             "run_id": self.run_id,
             "started": self._started,
             "tried": self._tried,
+            "resumed": self._resumed,
         }
 
     def _try(self, op: str, entries: list[Entry]) -> None:
@@ -153,6 +157,7 @@ class Delivery:
             experiment = experiment_id(self.client, self._root, entry["experiment"])
             run = self.client.create_run(experiment, entry["at"], tags, entry["name"])
         self.run_id = run.info.run_id
+        self._resumed = True
         self._started = {"experiment": run.info.experiment_id, "name": run.info.run_name}
         # First whose it is, then that it runs: another process may just be ending the runs of dead ones.
         self._tags([{"tags": entry["owner"]}])
@@ -205,11 +210,21 @@ class Delivery:
             whole = re.compile("images/" + "[+%]".join(map(re.escape, parts)) + r"[+%].*\.webp")
             if any(whole.fullmatch(file.path) for file in self.client.list_artifacts(self._run, "images")):
                 return
+        outdated = self._pictures(entry["key"]) if self._resumed else []
         with Image.open(self._journal.folder / entry["file"]) as image:
             image.load()
             self.client.log_image(
                 self._run, image, key=entry["key"], step=entry["step"], timestamp=entry["at"], synchronous=True
             )
+        if outdated:
+            store = get_artifact_repository(self.client.get_run(self._run).info.artifact_uri)
+            for path in outdated:
+                store.delete_artifacts(path)  # type: ignore[no-untyped-call]
+
+    def _pictures(self, key: str) -> list[str]:
+        """The files of the pictures that an earlier part of the run has logged under a key."""
+        begin = re.compile(f"images/{re.escape(key.replace('/', '~'))}[+%]step[+%]")
+        return [file.path for file in self.client.list_artifacts(self._run, "images") if begin.match(file.path)]
 
     def _inputs(self, entries: list[Entry]) -> None:
         datasets = [_dataset(given) for entry in entries for given in entry["datasets"]]

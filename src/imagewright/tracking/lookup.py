@@ -116,7 +116,7 @@ def asking() -> Iterator[None]:
 def find_run(client: Store, text: str) -> StoredRun:
     """The run that a text means: its id, at least the first four characters of it, or its name.
 
-    Of several runs with the same name it is the newest; that is said as a warning.
+    Of several runs with the same name it is the newest that is FINISHED; that is said as a warning.
 
     Raises:
         DataError: no run is meant, or more than one; the message names near matches.
@@ -133,11 +133,12 @@ def find_run(client: Store, text: str) -> StoredRun:
     if not by_name:
         raise DataError(f"{shown(text)}: no run has this id or name; {_near(client, text)}")
     if len(by_name) > 1:
-        newest = by_name[0]
+        newest = next((run for run in by_name if run.status == "FINISHED"), by_name[0])
         _log.warning(
-            "note: %d runs have the name %r; the newest is taken, %s of %s",
+            "note: %d runs have the name %r; the newest that is finished is taken, %s of %s",
             *(len(by_name), shown(text), newest.run_id, f"{newest.began:%Y-%m-%d %H:%M}"),
         )
+        return newest
     return by_name[0]
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from imagewright.home import home
 
-__all__ = ["DatasetUse", "code_tags", "command_tags", "digest_of", "record"]
+__all__ = ["DatasetUse", "code_changes", "code_tags", "command_tags", "digest_of", "record"]
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,17 @@ def code_tags(root: Path, written: Sequence[str]) -> dict[str, str]:
     if changed:
         tags["git.changed"] = changed
     return tags
+
+
+def code_changes(root: Path, written: Sequence[str]) -> str:
+    """How tracked files differ from the commit, as a patch for ``git apply``; empty if they do not, or outside git.
+
+    Args:
+        root: the project.
+        written: paths that the pipeline itself writes.
+    """
+    exclude = [f":(exclude){path}" for path in written]
+    return _git(root, "diff", "--binary", "HEAD", "--", ".", *exclude) or ""
 
 
 def command_tags(command: str) -> dict[str, str]:

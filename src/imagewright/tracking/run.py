@@ -243,8 +243,10 @@ class TrackedRun:
             self._warn(result.get("reason") or "the process that sends the record ended without a word")
         waiting = sum(_waits(journal) for journal in journals(self._root))
         if waiting:
-            words = "run waits" if waiting == 1 else "runs wait"
-            print(f"note: {waiting} {words} to be sent to MLflow; `imagewright sync` sends them", file=sys.stderr)
+            words = "run waits to be sent to MLflow; `imagewright sync` sends it"
+            if waiting > 1:
+                words = "runs wait to be sent to MLflow; `imagewright sync` sends them"
+            print(f"note: {waiting} {words}", file=sys.stderr)
 
     def _warn(self, reason: str) -> None:
         if not self._warned:

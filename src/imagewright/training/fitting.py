@@ -112,7 +112,7 @@ def fit(folder: Path, data: TrainingData, config: Mapping[str, Any], on_metrics:
     trainer = _trainer(folder, config, runtime, history)
     keep_memory()
     start = time.perf_counter()
-    with _threads(runtime.threads):
+    with _threads(runtime.threads), _interrupts():
         trainer.fit(
             classifier,
             make_loader(train, shuffle=True, seed=seed, workers=keys["loader_workers"], **loading),
@@ -129,6 +129,17 @@ def fit(folder: Path, data: TrainingData, config: Mapping[str, Any], on_metrics:
         runtime=runtime,
         images_per_second=len(train) * len(history.rows) / seconds,
     )
+
+
+@contextmanager
+def _interrupts() -> Iterator[None]:
+    """Lightning turns Ctrl-C into the end of the process with status 1."""
+    try:
+        yield
+    except SystemExit as ended:
+        if isinstance(ended.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from ended
+        raise
 
 
 @contextmanager
