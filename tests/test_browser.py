@@ -22,6 +22,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.browser]
 SIZES = {"desktop": (1280, 900), "phone": (390, 844)}
 # MLflow's pages fetch what they show; on a busy machine that takes its time.
 PATIENCE = 60_000  # milliseconds
+expect.set_options(timeout=PATIENCE)
 FLAGS = [
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
     *("--disable-component-update", "--disable-sync"),

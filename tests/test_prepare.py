@@ -349,7 +349,7 @@ def test_nothing_is_written_outside_of_the_folders_of_the_pipeline(prepared: Pre
     root = prepared.project.root
     assert {path.name for path in root.parent.iterdir()} == prepared.around
     fresh = names_below(root) - prepared.inside
-    own = ("data/prepared", "data/scanned.jsonl", "data/.known.json", "reports")
+    own = ("data/prepared", "data/scanned.jsonl", "data/.known.json", "data/.times.json", "reports")
     assert [name for name in fresh if not name.startswith(own)] == []
     # No name of a file is made of a name of the source.
     assert [name for name in fresh if not re.fullmatch(r"[a-z0-9_./-]+", name)] == []
@@ -406,7 +406,7 @@ def test_the_hostile_folder_gives_a_trained_model_and_its_scores(trained: tuple[
     assert metrics["images"] == sum(value == "test" for value in split.values())
     assert metrics["accuracy"] > 0.4  # of four classes
     predictions = read_rows(project.root / "reports" / "evaluation" / "predictions.csv")
-    assert {row["actual"] for row in predictions} == {shown(name) for name in hostile.CLASSES}
+    assert {row["label"] for row in predictions} == {shown(name) for name in hostile.CLASSES}
     assert (project.root / "models" / "best.ckpt").is_file()
 
 
@@ -415,7 +415,7 @@ def test_names_of_classes_in_any_script_cause_no_warning(trained: tuple[Project,
 
 
 def test_the_page_of_the_evaluation_shows_the_classes_as_text(trained: tuple[Project, str]) -> None:
-    page = Page(trained[0].root / "reports" / "evaluation" / "index.html")
+    page = Page(trained[0].root / "reports" / "index.html")
     assert "script" not in page.tags
     assert [name for name, _ in page.attributes if name.startswith("on")] == []
     assert {shown(name) for name in hostile.CLASSES} <= page.words

@@ -310,7 +310,7 @@ def test_a_run_whose_process_is_killed_is_closed_by_the_process_that_sends(root:
 @pytest.mark.slow
 def test_what_a_killed_sender_did_not_send_is_sent_at_the_end(root: Path) -> None:
     with start(root) as run:
-        (sender,) = psutil.Process().children()
+        (sender,) = (child for child in psutil.Process().children() if "imagewright.tracking.sender" in child.cmdline())
         sender.kill()
         run.log_metrics({"loss": 0.125}, 1)
     assert status(root, run) == "FINISHED"

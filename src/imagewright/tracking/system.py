@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import psutil
 
@@ -66,12 +67,13 @@ class SystemMetrics:
 
 def _gpus() -> dict[str, float]:
     """Memory of the GPUs that torch uses; empty without."""
-    torch = sys.modules.get("torch")
-    if torch is None or not torch.cuda.is_initialized():
+    # Another thread may be just importing it.
+    cuda: Any = getattr(sys.modules.get("torch"), "cuda", None)
+    if not hasattr(cuda, "mem_get_info") or not cuda.is_initialized():
         return {}
     values = {}
-    for number in range(torch.cuda.device_count()):
-        free, total = torch.cuda.mem_get_info(number)
+    for number in range(cuda.device_count()):
+        free, total = cuda.mem_get_info(number)
         values[f"gpu_{number}_memory_usage_megabytes"] = (total - free) / _MEGABYTE
         values[f"gpu_{number}_memory_usage_percentage"] = 100 * (total - free) / total
     return values
