@@ -3,8 +3,8 @@
     python benchmarks/tracking.py
 
 Both are cold runs in a fresh copy of the project, as in ``pipeline.py``, from start to end, in turns. In the copy
-without MLflow, the class that speaks for a run does nothing and starts no process. Two shares are given: with a database
-that the first run has to make, as in a fresh clone, and with one that is there, as in every later run.
+without MLflow, the class that speaks for a run does nothing and starts no process. Two shares are given: with a
+database that the first run has to make, as in a fresh clone, and with one that is there, as in every later run.
 """
 
 from __future__ import annotations

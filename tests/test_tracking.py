@@ -25,7 +25,7 @@ from imagewright.tracking.delivery import Delivery
 from imagewright.tracking.journal import Journal, journals
 from imagewright.tracking.place import tracking_uri
 from imagewright.tracking.process import PROCESS_TAGS, process_tags
-from imagewright.tracking.provenance import DatasetUse, code_tags, digest_of
+from imagewright.tracking.provenance import DatasetUse, code_changes, code_tags, digest_of
 from imagewright.tracking.run import TrackedRun, metric_name
 from imagewright.tracking.store import end_dead_runs, open_store
 
@@ -435,6 +435,13 @@ def test_code_tags_tell_the_commit_and_what_differs_from_it(tmp_path: Path) -> N
     dirty = code_tags(tmp_path, ["results"])
     assert dirty["git.dirty"] == "true"
     assert "code.py" in dirty["git.changed"]
+    # The patch that a run keeps makes the same of a clean checkout.
+    patch = code_changes(tmp_path, ["results"])
+    git("checkout", "--quiet", "--", "code.py")
+    assert code_changes(tmp_path, ["results"]) == ""
+    (tmp_path / "changes.patch").write_text(f"{patch}\n")
+    git("apply", "changes.patch")
+    assert (tmp_path / "code.py").read_text() == "2"
 
 
 def test_a_digest_is_the_sha256_sum_of_a_file(tmp_path: Path) -> None:

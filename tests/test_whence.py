@@ -187,6 +187,22 @@ def test_an_export_tells_by_itself_what_made_it(
     assert not (tmp_path / "mlruns").exists()
 
 
+def test_an_exported_model_that_was_changed_is_not_taken_for_that_of_the_run(
+    root: Path, ask: Callable[[Path], Said], tmp_path: Path
+) -> None:
+    folder = made(tmp_path / "far" / "export", ["model.onnx"], name="exported")
+    provenance = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").unlink()
+    files = provenance.pop("files")
+    (folder / "model.json").write_text(json.dumps({"provenance": provenance, "files": files}))
+    assert ask(folder / "model.onnx")[0] == 0
+    (folder / "model.onnx").write_bytes(b"another")
+    for path in (folder, folder / "model.onnx"):
+        status, printed, _ = ask(path)
+        assert status == 1
+        assert "model.onnx: was changed since" in printed
+
+
 @pytest.mark.parametrize("external", [False, True])
 def test_a_model_in_onnx_carries_what_made_it(
     root: Path, ask: Callable[[Path], Said], tmp_path: Path, external: bool

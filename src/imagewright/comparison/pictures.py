@@ -8,23 +8,33 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from imagewright.comparison.statistics import ClassChange
 from imagewright.names import drawable, shown
-from imagewright.paper import BLUE, COLOURS, FAINT, ORANGE, axes_on, fitted_on, headline, paper, save, widest, write
+from imagewright.paper import (
+    FAINT,
+    GREY,
+    MUTED,
+    ORANGE,
+    SIGNED,
+    TEAL,
+    WIDTH,
+    axes_on,
+    fitted_on,
+    headline,
+    paper,
+    save,
+    widest,
+    write,
+)
 
 __all__ = ["Interval", "draw_class_changes", "draw_confusion_change", "draw_scores"]
 
 # A score and the ends of its interval, if it has one.
 Interval = tuple[float, tuple[float, float] | None]
 
-_TEAL = COLOURS[2]  # of the test images, in every picture of the project
-_DIVERGING = LinearSegmentedColormap.from_list("change", [ORANGE, "#fdd0a2", "#ffffff", "#c6dbef", BLUE])
-# As wide as fits on a page, and as can still be read on a phone.
-_WIDTH = 5.0
 _LINE = 0.3  # inches
 _CLASSES = 30  # of a chart
 # Classes of a matrix up to which a cell has room for a number, and a line for a name.
@@ -42,7 +52,7 @@ def draw_scores(path: Path, names: Sequence[str], scores: dict[str, list[Interva
         dpi: resolution.
     """
     height = len(names) * _LINE + 0.75
-    figure = paper(_WIDTH, 0.45 + height * len(scores), dpi)
+    figure = paper(WIDTH, 0.45 + height * len(scores), dpi)
     write(figure, 0.15 * dpi, 0.15 * dpi, "Scores on the test images, with their intervals", size=12, weight="bold")
     page = float(figure.get_size_inches()[1])
     for number, (name, values) in enumerate(scores.items()):
@@ -52,10 +62,8 @@ def draw_scores(path: Path, names: Sequence[str], scores: dict[str, list[Interva
         axes.axvline(values[0][0], color=FAINT, linewidth=1.5, zorder=0)
         for row, (score, ends) in enumerate(values):
             if ends is not None:
-                axes.plot(ends, (row, row), color=_TEAL, linewidth=3, solid_capstyle="butt")
-            axes.plot(
-                [score], [row], "o", color=COLOURS[0] if row == 0 else _TEAL, markersize=7, markeredgecolor="black"
-            )
+                axes.plot(ends, (row, row), color=TEAL, linewidth=3, solid_capstyle="butt")
+            axes.plot([score], [row], "o", color=GREY if row == 0 else TEAL, markersize=7, markeredgecolor="black")
         _lines(figure, axes, names)
         axes.xaxis.set_major_locator(MaxNLocator(5))
     save(figure, path)
@@ -74,11 +82,11 @@ def draw_class_changes(path: Path, changes: Sequence[ClassChange], names: tuple[
     title = "Change of F1 by class"
     if len(changes) > len(chosen):
         title += f", the {len(chosen)} largest of {len(changes)}"
-    figure = paper(_WIDTH, len(chosen) * _LINE + 1.35, dpi)
+    figure = paper(WIDTH, len(chosen) * _LINE + 1.35, dpi)
     axes = axes_on(figure, left=1.4, top=0.75, right=0.3, bottom=0.6)
     for row, change in enumerate(chosen):
-        axes.barh(row, change.difference, height=0.6, color=ORANGE if change.difference < 0 else _TEAL)
-        axes.plot((change.low, change.high), (row, row), color="#444444", linewidth=1.2)
+        axes.barh(row, change.difference, height=0.6, color=ORANGE if change.difference < 0 else TEAL)
+        axes.plot((change.low, change.high), (row, row), color=MUTED, linewidth=1.2)
     axes.axvline(0, color="black", linewidth=0.8)
     _lines(figure, axes, [change.name for change in chosen])
     axes.xaxis.set_major_locator(MaxNLocator(5))
@@ -111,7 +119,7 @@ def draw_confusion_change(
     most = max(int(np.abs(gain).max()), 1)
     # A change of one image is to be seen beside one of a hundred.
     shades = np.sign(gain) * np.sqrt(np.abs(gain) / most)
-    axes.imshow(shades, cmap=_DIVERGING, vmin=-1, vmax=1, aspect="auto")
+    axes.imshow(shades, cmap=SIGNED, vmin=-1, vmax=1, aspect="auto")
     if size <= _NUMBERS:
         for (row, column), count in np.ndenumerate(difference):
             if count:

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from imagewright.names import fitted
+from imagewright.paper import ORANGE
 
 __all__ = ["draw_preview"]
 
@@ -52,10 +53,10 @@ def draw_preview(path: Path, originals: Images, variants: Sequence[Images], name
     labels = [fitted(name, 16, len) for name in names]
     axes.set_yticks([row * (height + gap) + (height - 1) / 2 for row in range(len(originals))], labels)
     axes.tick_params(length=0)
-    axes.get_xticklabels()[0].set_color("#d95f02")
+    axes.get_xticklabels()[0].set_color(ORANGE)
     for spine in axes.spines.values():
         spine.set_visible(False)
     # A frame around the originals.
-    axes.add_patch(Rectangle((-0.5, -0.5), width, sheet.shape[0] - gap, fill=False, edgecolor="#d95f02", linewidth=2.5))
+    axes.add_patch(Rectangle((-0.5, -0.5), width, sheet.shape[0] - gap, fill=False, edgecolor=ORANGE, linewidth=2.5))
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
