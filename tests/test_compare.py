@@ -585,7 +585,7 @@ def test_of_several_runs_with_a_name_the_newest_is_taken_and_that_is_said(
 ) -> None:
     with caplog.at_level(logging.WARNING):
         assert find_run(open_store(at.root), "twin").run_id == at.runs["twin 2"]
-    assert f"2 runs have the name 'twin'; the newest is taken, {at.runs['twin 2']}" in caplog.text
+    assert f"2 runs have the name 'twin'; the newest that is finished is taken, {at.runs['twin 2']}" in caplog.text
 
 
 def test_a_text_that_may_mean_two_runs_is_refused(at: Project) -> None:

@@ -8,17 +8,18 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from imagewright.comparison.statistics import ClassChange
 from imagewright.names import drawable, shown
 from imagewright.paper import (
+    BLUE,
     FAINT,
     GREY,
     MUTED,
     ORANGE,
-    SIGNED,
     TEAL,
     WIDTH,
     axes_on,
@@ -35,6 +36,8 @@ __all__ = ["Interval", "draw_class_changes", "draw_confusion_change", "draw_scor
 # A score and the ends of its interval, if it has one.
 Interval = tuple[float, tuple[float, float] | None]
 
+# Lighter at its ends than SIGNED of the paper: there are numbers in the cells.
+_CHANGE = LinearSegmentedColormap.from_list("change", [ORANGE, "#fdd0a2", "#ffffff", "#c6dbef", BLUE])
 _LINE = 0.3  # inches
 _CLASSES = 30  # of a chart
 # Classes of a matrix up to which a cell has room for a number, and a line for a name.
@@ -119,7 +122,7 @@ def draw_confusion_change(
     most = max(int(np.abs(gain).max()), 1)
     # A change of one image is to be seen beside one of a hundred.
     shades = np.sign(gain) * np.sqrt(np.abs(gain) / most)
-    axes.imshow(shades, cmap=SIGNED, vmin=-1, vmax=1, aspect="auto")
+    axes.imshow(shades, cmap=_CHANGE, vmin=-1, vmax=1, aspect="auto")
     if size <= _NUMBERS:
         for (row, column), count in np.ndenumerate(difference):
             if count:
