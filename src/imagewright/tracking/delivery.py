@@ -40,14 +40,12 @@ from PIL import Image
 
 from imagewright.errors import TrackingError
 from imagewright.tracking.journal import Entry, Journal, journals
-from imagewright.tracking.process import is_here, lives
+from imagewright.tracking.process import FAILURE_TAGS, GONE, is_here, lives
 from imagewright.tracking.store import experiment_id
 
 __all__ = ["KEY", "Delivery", "UnreachableError", "deliver_the_dead", "find_by_key"]
 
 KEY = "imagewright.key"
-# Why a run failed; the second is what the UI shows as its description.
-FAILURE_TAGS = ("imagewright.failure", "mlflow.note.content")
 _LONGEST_TAG = 5000
 # Entries that are sent in one request, as far as they follow each other.
 _TOGETHER = ("tags", "params", "metrics", "artifact", "inputs")
@@ -294,8 +292,7 @@ def deliver_the_dead(client: MlflowClient, root: Path, uri: str) -> None:
 def end_for(journal: Journal) -> None:
     """Say the end in the place of a process that is gone."""
     journal.mend()
-    reason = "the process ended without a word (killed, or a crash)"
-    journal.append("tags", tags=dict.fromkeys(FAILURE_TAGS, reason))
+    journal.append("tags", tags=dict.fromkeys(FAILURE_TAGS, GONE))
     journal.append("end", status="KILLED")
 
 

@@ -13,10 +13,13 @@ from pathlib import Path
 
 import psutil
 
-__all__ = ["PROCESS_TAGS", "is_here", "lives", "process_tags"]
+__all__ = ["FAILURE_TAGS", "GONE", "PROCESS_TAGS", "is_here", "lives", "process_tags"]
 
 # Tags that tell which process a run belongs to.
 PROCESS_TAGS = ("imagewright.host", "imagewright.machine", "imagewright.pid", "imagewright.process_started")
+# Why a run failed; the second is what the UI shows as its description.
+FAILURE_TAGS = ("imagewright.failure", "mlflow.note.content")
+GONE = "the process ended without a word (killed, or a crash)"
 _TOLERANCE = 1.0  # seconds; the start of a process is rounded differently by different kernels
 
 

@@ -17,7 +17,7 @@ from typing import Any, Self
 
 from imagewright.tracking.journal import Journal, journals
 from imagewright.tracking.place import answers, is_server, tracking_uri, without_password
-from imagewright.tracking.process import process_tags
+from imagewright.tracking.process import FAILURE_TAGS, process_tags
 from imagewright.tracking.provenance import DatasetUse
 from imagewright.tracking.system import SystemMetrics
 
@@ -29,8 +29,6 @@ ONCE = 0
 # MLflow refuses longer values.
 _LONGEST_PARAM = 6000
 _LONGEST_PART = 100  # of the name of a metric; MLflow takes 250 characters of the whole
-# Why a run failed; the second is what the UI shows as its description.
-_FAILURE_TAGS = ("imagewright.failure", "mlflow.note.content")
 _LOOK_EVERY = 1.0  # seconds
 _SOURCE = str(Path(__file__).parents[2])
 
@@ -206,7 +204,7 @@ class TrackedRun:
 
     def fail(self, reason: str) -> None:
         """End as FAILED although nothing is raised."""
-        self.set_tags(dict.fromkeys(_FAILURE_TAGS, reason))
+        self.set_tags(dict.fromkeys(FAILURE_TAGS, reason))
         self._status = "FAILED"
 
     def discard(self) -> None:

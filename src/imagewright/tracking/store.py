@@ -15,7 +15,7 @@ from mlflow.exceptions import MlflowException
 from imagewright.errors import TrackingError
 from imagewright.home import home
 from imagewright.tracking.place import FOLDER, answers, is_server, tracking_uri, without_password
-from imagewright.tracking.process import is_here, lives
+from imagewright.tracking.process import FAILURE_TAGS, GONE, is_here, lives
 
 __all__ = ["end_dead_runs", "experiment_id", "open_store"]
 
@@ -99,5 +99,5 @@ def end_dead_runs(client: MlflowClient) -> list[str]:
 
 
 def _end(client: MlflowClient, run: Run) -> None:
-    client.set_tag(run.info.run_id, "imagewright.failure", "the process ended without a word (killed, or a crash)")
+    client.set_tag(run.info.run_id, FAILURE_TAGS[0], GONE)
     client.set_terminated(run.info.run_id, "KILLED")
